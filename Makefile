@@ -1,0 +1,54 @@
+# Every entry point of the repository. `make help` lists them.
+# Needs Python >= 3.11 and make; everything else is installed into .venv from the locked requirements.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXAMPLE ?= examples/quickstart
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev serve test check lint-policies schemas docs bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The two stamps keep `make serve` and `make test` instant when nothing changed.
+$(VENV)/.runtime: pyproject.toml requirements/build.lock requirements/runtime.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.lock --requirement requirements/runtime.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.lock
+	@touch $@
+
+install: $(VENV)/.runtime ## build .venv with the command `policy`
+
+dev: $(VENV)/.dev ## the same, with everything that the tests and checks need
+
+serve: $(VENV)/.runtime ## serve the quick start on 127.0.0.1:8000 (EXAMPLE=examples/... for another)
+	@$(BIN)/policy serve --config $(EXAMPLE)/lexgate.yaml
+
+test: $(VENV)/.dev ## run the tests
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: $(VENV)/.dev ## all that must be green at every commit
+	@$(BIN)/ruff check engine tests
+	@$(BIN)/ruff format --check engine tests
+	@$(BIN)/mypy
+	@$(BIN)/policy lint policies examples
+	@$(BIN)/policy schema --check
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+schemas: $(VENV)/.runtime ## write schemas/ and the generated pages of docs/ anew
+	@$(BIN)/policy schema --write
+
+bench: $(VENV)/.dev ## our own speed, as ratios against a bare pass-through of the same run
+	@$(BIN)/python -m tests.bench
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
