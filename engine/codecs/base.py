@@ -1,0 +1,126 @@
+"""What a wire protocol must be able to say: the contract of every codec, and the blame of every mistake on the wire.
+
+A codec is sans-I/O: bytes in, values out, and back. It never waits, and does not care where the network cut the bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.diagnostics import LexgateError
+from engine.model.exchange import Answer, Chunk, Exchange, Frame, Usage
+from engine.model.exchange import Protocol as WireProtocol
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as a client must see it: `status`, and the words that its own protocol's error shape has room for.
+
+    `kind` is the family in OpenAI's terms (`invalid_request_error`, `not_found_error`, `rate_limit_error`,
+    `server_error`); each codec translates it. `param` names the request field at fault. `retry_after` is seconds.
+    """
+
+    status: int
+    message: str
+    kind: str = "invalid_request_error"
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class WireError(LexgateError):
+    """Bytes that are not what the protocol says."""
+
+
+class BadRequest(WireError):
+    """The client's fault: `problem` is what it is told."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class BadAnswer(WireError):
+    """The upstream's fault: its answer is not what the protocol says, or was cut."""
+
+
+class StreamReader(Protocol):
+    """Decodes one streamed answer."""
+
+    complete: bool
+    """The stream has said its end; what stops before was cut and is never delivered as whole."""
+
+    def feed(self, data: bytes) -> list[tuple[Frame, tuple[Chunk, ...]]]:
+        """The frames that are whole now, each with what it says. Raises BadAnswer."""
+
+    def close(self) -> list[tuple[Frame, tuple[Chunk, ...]]]:
+        """The last frames, once the upstream has ended. Raises BadAnswer where the stream was cut."""
+
+
+class StreamWriter(Protocol):
+    """Encodes one streamed answer for the client; learns its envelope (id, model, time) from the frames that pass."""
+
+    def write(self, chunks: Sequence[Chunk], frame: Frame | None = None) -> bytes:
+        """The bytes that say `chunks`; b"" where they say nothing.
+
+        With `frame`, the frame that the chunks came in: its bytes unchanged where `chunks` are all that it said, else the
+        same frame saying only `chunks`, with the fields that we do not know. Without: frames of our own.
+        """
+
+    def next_attempt(self) -> None:
+        """What follows is another answer of the model inside the same response: one envelope, no second beginning."""
+
+    def keep_alive(self) -> bytes:
+        """Bytes that clients ignore."""
+
+    def error(self, problem: Problem) -> bytes:
+        """The protocol's own error event, after output began."""
+
+
+class Codec(Protocol):
+    """One wire protocol, for clients and for backends."""
+
+    protocol: WireProtocol
+
+    def decode_request(
+        self,
+        body: bytes,
+        *,
+        id: str,
+        headers: Mapping[str, str],
+        query: str = "",
+        path: Mapping[str, str] | None = None,
+    ) -> Exchange:
+        """The client's request. `path` holds what the URL says (Gemini's model). Raises BadRequest."""
+
+    def encode_request(self, exchange: Exchange) -> bytes:
+        """The body for the upstream: the bytes that came where nothing changed; else every unknown field kept."""
+
+    def upstream_path(self, exchange: Exchange) -> str:
+        """The path and query below a backend's `base_url`: `/chat/completions`."""
+
+    def ask_for_usage(self, exchange: Exchange) -> Exchange:
+        """The same request, so that a streamed answer reports its usage; the same object where it does already."""
+
+    def decode_answer(self, body: bytes) -> Answer:
+        """A whole answer. Raises BadAnswer."""
+
+    def encode_answer(self, answer: Answer, exchange: Exchange) -> bytes:
+        """A whole answer for the client; one without `wire` is built from nothing (sandbox, respond, block)."""
+
+    def reader(self) -> StreamReader: ...
+
+    def writer(self, exchange: Exchange, *, strip_usage: bool = False) -> StreamWriter:
+        """`strip_usage`: the usage that the upstream was asked for on our behalf is not shown to the client."""
+
+    def encode_problem(self, problem: Problem) -> bytes:
+        """The body of an error answer, in the protocol's shape."""
+
+    def decode_problem(self, status: int, body: bytes) -> Problem:
+        """An upstream's error answer, whatever it holds; never raises."""
+
+    def usage_in_tail(self, tail: bytes) -> Usage | None:
+        """Usage from the last bytes of a stream that was forwarded unread."""
+
+    def encode_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
+        """A list of models, each with `id` and `owned_by`."""

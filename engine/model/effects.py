@@ -1,0 +1,201 @@
+"""The closed union of what rules may do, as data, and the one place that writes a patch into an event.
+
+A transform says what it changes as operations of a JSON Patch (RFC 6902) on the event document: the same operations are
+applied to the event that the next rule sees, folded into the exchange that goes on, and written into the decision record.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum, StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .events import refresh, text_of
+
+Path = tuple[str | int, ...]
+"""The place of a value in an event: `("request", "messages", 3, "parts", 0, "text")`."""
+
+
+class Op(msgspec.Struct, frozen=True):
+    """One operation on the event document. `add` on a list inserts before the index."""
+
+    op: Literal["replace", "add", "remove"]
+    path: Path
+    value: Any = None
+
+    @property
+    def pointer(self) -> str:
+        """The path as a JSON Pointer (RFC 6901)."""
+        return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in self.path)
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """Change the content."""
+
+    ops: tuple[Op, ...]
+
+
+class SetHeader(msgspec.Struct, frozen=True):
+    """Add a header to the upstream request, or to the client's response."""
+
+    name: str
+    value: str
+    to: Literal["upstream", "client"] = "upstream"
+
+
+class VerdictKind(IntEnum):
+    """What happens to the event; the greater is the stronger."""
+
+    ALLOW = 0
+    RESPOND = 1
+    DROP = 2
+    STEER = 3
+    HOLD = 4
+    BLOCK = 5
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Refuse. `status` counts only before the answer began."""
+
+    message: str
+    status: int = 400
+    code: str = "policy_blocked"
+    retry_after: float | None = None
+
+
+class Respond(msgspec.Struct, frozen=True):
+    """Answer in the model's place."""
+
+    message: str
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Leave a tool call out of the answer, as if the model had not made it."""
+
+
+class Steer(msgspec.Struct, frozen=True):
+    """Refuse a tool call and tell the model why; `then` is what happens after `attempts` re-asks."""
+
+    message: str
+    attempts: int = 1
+    then: Literal["block", "reply", "allow"] = "block"
+    mode: Literal["reask", "reply"] = "reask"
+
+
+class ChooseRoute(msgspec.Struct, frozen=True):
+    """Which backends are tried: the compact string of a plan, or `@name`."""
+
+    plan: str
+
+
+class Take(msgspec.Struct, frozen=True):
+    """Spend from a rate limit; `amount` None: what is known only later (tokens)."""
+
+    key: str
+    limit: int
+    window: float
+    of: Literal["requests", "tokens", "concurrency"]
+
+
+class Scope(StrEnum):
+    """Whose state a state action writes."""
+
+    SESSION = "session"
+    CALLER = "caller"
+    TEAM = "team"
+    GLOBAL = "global"
+
+
+class Remember(msgspec.Struct, frozen=True):
+    scope: Scope
+    key: str
+    value: Any
+    ttl: float
+
+
+class Forget(msgspec.Struct, frozen=True):
+    scope: Scope
+    key: str
+
+
+class Count(msgspec.Struct, frozen=True):
+    scope: Scope
+    key: str
+    by: int
+    ttl: float
+
+
+class Label(msgspec.Struct, frozen=True):
+    scope: Scope
+    name: str
+    ttl: float
+
+
+class Log(msgspec.Struct, frozen=True):
+    message: str
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Tag(msgspec.Struct, frozen=True):
+    """A name and value in the decision record and the trace."""
+
+    name: str
+    value: str
+
+
+class Metric(msgspec.Struct, frozen=True):
+    name: str
+    by: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Notify(msgspec.Struct, frozen=True):
+    """Send a JSON body to a webhook, beside the exchange."""
+
+    url: str
+    body: Mapping[str, Any]
+
+
+VerdictEffect = Block | Respond | Drop | Steer
+StateEffect = Remember | Forget | Count | Label
+ObserveEffect = Log | Tag | Metric | Notify
+Effect = Patch | SetHeader | VerdictEffect | ChooseRoute | Take | StateEffect | ObserveEffect
+
+STRENGTH: Final[Mapping[type, VerdictKind]] = {
+    Respond: VerdictKind.RESPOND,
+    Drop: VerdictKind.DROP,
+    Steer: VerdictKind.STEER,
+    Block: VerdictKind.BLOCK,
+}
+
+
+def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
+    """The event with the operations done: a new document that shares with the old one what did not change."""
+    changed: Any = event
+    for op in ops:
+        changed = _written(changed, op, 0)
+    result: dict[str, Any] = dict(changed)
+    result["request"] = dict(result["request"])
+    refresh(result)
+    return result
+
+
+def _written(node: Any, op: Op, depth: int) -> Any:
+    step = op.path[depth]
+    copy: Any = list(node) if isinstance(node, list) else dict(node)
+    if depth == len(op.path) - 1:
+        match op.op:
+            case "remove":
+                copy.pop(step) if isinstance(copy, list) else copy.pop(step, None)
+            case "add" if isinstance(copy, list):
+                copy.insert(step, op.value)
+            case _:
+                copy[step] = op.value
+    else:
+        copy[step] = _written(copy[step], op, depth + 1)
+    if "parts" in copy and "text" in copy and isinstance(copy, dict) and step == "parts":
+        copy["text"] = text_of(copy["parts"])
+    return copy
