@@ -184,7 +184,7 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
 
 
 def _written(node: Any, op: Op, depth: int) -> Any:
-    step = op.path[depth]
+    step: Any = op.path[depth]
     copy: Any = list(node) if isinstance(node, list) else dict(node)
     if depth == len(op.path) - 1:
         match op.op:
