@@ -1,0 +1,62 @@
+"""What a condition can do wrong: the specification's kinds of error, each with the span of the text at fault."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from engine.diagnostics import LexgateError
+
+ErrorKind = Literal[
+    "syntax",
+    "invalid-arity",
+    "invalid-type",
+    "invalid-value",
+    "unknown-function",
+    "unknown-name",
+    "budget",
+]
+"""The kinds of the JMESPath specification, and two of our own: a set, definition or pattern set that does not exist, and
+an evaluation that took more steps than it may."""
+
+LOADING: Final[frozenset[ErrorKind]] = frozenset({"syntax", "invalid-arity", "unknown-function", "unknown-name"})
+"""The kinds that are always found when a condition is compiled, never when it runs."""
+
+
+class ConditionError(LexgateError):
+    """An expression cannot be compiled or evaluated. `start` and `end` are code-point offsets into its text."""
+
+    def __init__(self, kind: ErrorKind, message: str, start: int = 0, end: int = 0) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.message = message
+        self.start = start
+        self.end = end
+
+    def moved(self, offset: int) -> "ConditionError":
+        """The same error, in a text in which the expression starts at `offset`."""
+        return ConditionError(self.kind, self.message, self.start + offset, self.end + offset)
+
+
+class ConditionSyntaxError(ConditionError):
+    """A text is not an expression. The message says what to write instead, where that can be told."""
+
+    def __init__(self, message: str, start: int = 0, end: int = 0) -> None:
+        super().__init__("syntax", message, start, end)
+
+    def moved(self, offset: int) -> "ConditionSyntaxError":
+        return ConditionSyntaxError(self.message, self.start + offset, self.end + offset)
+
+
+class Refusal(Exception):
+    """A function refuses its arguments; the call that made it adds where it stands."""
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.message = message
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that does not exist, with the one that was probably meant."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"unknown {what} '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
