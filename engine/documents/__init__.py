@@ -1,0 +1,17 @@
+"""YAML 1.2 files become plain data that knows where every key, value and character stood."""
+
+from engine.documents.comments import Suppression, suppressions
+from engine.documents.document import Document, Step
+from engine.documents.load import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, load, read
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "Document",
+    "Step",
+    "Suppression",
+    "load",
+    "read",
+    "suppressions",
+]
