@@ -4,6 +4,8 @@ from engine.language.compile import Condition, compile_expression, compile_node
 from engine.language.errors import ConditionError, ConditionSyntaxError
 from engine.language.parse import parse
 from engine.language.scope import NO_NAMES, Env, Names
+from engine.language.templates import Template, compile_template
+from engine.language.truth import TruthNode, truth_tree
 
 __all__ = [
     "NO_NAMES",
@@ -12,7 +14,11 @@ __all__ = [
     "ConditionSyntaxError",
     "Env",
     "Names",
+    "Template",
+    "TruthNode",
     "compile_expression",
     "compile_node",
+    "compile_template",
     "parse",
+    "truth_tree",
 ]

@@ -26,16 +26,19 @@ class Condition:
     """A compiled expression: `condition(document)` is its value.
 
     `reads` are the paths of the document's root that it may read, through definitions too; each stands for all below
-    it, and `()` for everything. `evaluate` is the bare closure, for callers that hold an Env and catch errors.
+    it, and `()` for everything. `evaluate` is the bare closure, for callers that hold an Env and catch errors. `names`
+    and `origin` are what it was compiled with.
     """
 
-    __slots__ = ("evaluate", "node", "reads", "text")
+    __slots__ = ("evaluate", "names", "node", "origin", "reads", "text")
 
-    def __init__(self, text: str, node: Node, evaluate: Evaluate, reads: frozenset[Path]) -> None:
+    def __init__(self, text: str, node: Node, names: Names = NO_NAMES, origin: str = "") -> None:
         self.text = text
         self.node = node
-        self.evaluate = evaluate
-        self.reads = reads
+        self.names = names
+        self.origin = origin
+        self.evaluate: Evaluate = _Compiler(names, f"{origin}\x00{text}").closure(node)
+        self.reads: frozenset[Path] = reads_of(node, names)
 
     def __call__(self, document: Any, env: Env | None = None) -> Any:
         """The value for a document. Raises ConditionError, with the specification's kind, where a call is an error."""
@@ -63,7 +66,7 @@ def compile_expression(text: str, names: Names = NO_NAMES, origin: str = "") -> 
 
 def compile_node(text: str, node: Node, names: Names = NO_NAMES, origin: str = "") -> Condition:
     """A condition from a tree that was parsed before, from the same text."""
-    return Condition(text, node, _Compiler(names, f"{origin}\x00{text}").closure(node), reads_of(node, names))
+    return Condition(text, node, names, origin)
 
 
 def explained(wrong: Exception, node: Node) -> ConditionError:
