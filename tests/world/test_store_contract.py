@@ -286,6 +286,18 @@ async def test_a_window_refuses_with_the_exact_time_to_wait(store: Store, clock:
     assert (await refused(store, Take(window, 2))).retry_after == 60.0
 
 
+async def test_merged_takes_leave_a_large_window_with_the_latest_of_them(store: Store, clock: Clock) -> None:
+    """Above a limit of 60, takes of one sixtieth of the window are kept as one."""
+    window = Window(METER, 100, 10)
+    await done(store, Take(window, 1))
+    clock.now += 0.125
+    await done(store, Take(window, 99))
+    clock.now += 9.9375
+    assert (await refused(store, Take(window))).retry_after == 0.0625
+    clock.now += 0.0625
+    await done(store, Take(window, 100))
+
+
 async def test_more_than_the_limit_is_refused_without_a_time_to_wait(store: Store) -> None:
     meters: list[Meter] = [Window(METER, 5, 60), Bucket(METER, 5, 60), Allowance(METER, 5, "day")]
     for meter in meters:
@@ -688,7 +700,10 @@ async def main():
     store = await open_store(sys.argv[1])
     print("ready", flush=True)
     sys.stdin.readline()
-    print(sum(await asyncio.gather(*[spend(store, sys.argv[2], number) for number in range(200)])))
+    spent = 0
+    for round in range(50):  # many small transactions, so that those of the processes cross
+        spent += sum(await asyncio.gather(*[spend(store, sys.argv[2], f"{round}-{lane}") for lane in range(4)]))
+    print(spent)
     await store.close()
 
 asyncio.run(main())
@@ -710,7 +725,11 @@ def test_processes_on_one_database_never_overspend(tmp_path: Path) -> None:
     for spender in spenders:  # all started, on a database that none of them found: they migrate at once
         assert spender.stdout is not None
         assert spender.stdout.readline() == "ready\n"
-    spent = sum(int(json.loads(spender.communicate("go\n")[0])) for spender in spenders)
+    for spender in spenders:
+        assert spender.stdin is not None
+        spender.stdin.write("go\n")
+        spender.stdin.flush()
+    spent = sum(int(json.loads(spender.communicate()[0])) for spender in spenders)
     assert [spender.returncode for spender in spenders] == [0, 0, 0]
 
     async def look() -> Standing:
