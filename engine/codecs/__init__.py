@@ -1,0 +1,13 @@
+"""The wire protocols: which codec speaks which, and which a path of the server is spoken in."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from engine.model.exchange import Protocol
+
+from .base import Codec
+from .openai_chat import OpenAIChat
+
+CODECS: Final[Mapping[Protocol, Codec]] = {Protocol.OPENAI_CHAT: OpenAIChat()}
+
+PATHS: Final[Mapping[str, Codec]] = {"/v1/chat/completions": CODECS[Protocol.OPENAI_CHAT]}

@@ -110,7 +110,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
     `params` are the settings of generation under their canonical names (`max_tokens`, `temperature`, `top_p`, `stop`,
     `tool_choice`, `response_format`, `reasoning_effort`, ...); fields without one keep the name that they have on the
-    wire. `added_headers` are what rules add to the upstream request.
+    wire. `added_headers` are what rules add to the upstream request. `received` is when the request came, in seconds
+    since 1970: the time on answers that are made here.
     """
 
     id: str
@@ -123,6 +124,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = NOTHING
     added_headers: Mapping[str, str] = NOTHING
     query: str = ""
+    received: int = 0
     body: bytes | None = None
     wire: Any = None
 
@@ -156,10 +158,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """One server-sent event as it came: its bytes with the blank line, and its decoded data (None: not JSON)."""
+    """One server-sent event as it came: its bytes with the blank line, and its decoded data (None: not JSON).
+
+    `said` is the chunks that were read from it, all of them: by it a writer sees that nothing was changed.
+    """
 
     raw: bytes
     data: Any = None
+    said: tuple["Chunk", ...] = ()
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -169,13 +175,14 @@ class TextDelta(msgspec.Struct, frozen=True):
 
 
 class CallOpened(msgspec.Struct, frozen=True):
-    """A tool call begins; `index` is its place among the calls of its choice."""
+    """A tool call begins; `index` is its place among the calls of its choice, `wire` the fields that we do not know."""
 
     choice: int
     index: int
     id: str
     name: str
     kind: Literal["function", "custom", "server"] = "function"
+    wire: Any = None
 
 
 class CallDelta(msgspec.Struct, frozen=True):
