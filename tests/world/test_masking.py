@@ -56,10 +56,19 @@ def test_full_is_the_record_as_it_is() -> None:
     assert mask(RECORD, "full") == RECORD
 
 
+@pytest.mark.parametrize("mode", ["none", "hash", "redacted"])
+def test_a_struct_is_masked_as_its_mapping_is_wherever_it_stands(mode: Mode) -> None:
+    outcomes = tuple(msgspec.defstruct("Outcome", list(outcome))(**outcome) for outcome in RECORD["outcomes"])
+    whole = msgspec.defstruct("Record", list(RECORD))(**{**RECORD, "outcomes": outcomes})
+    expected = mask(RECORD, mode, b"k" * 32)
+    assert mask({**RECORD, "outcomes": outcomes}, mode, b"k" * 32) == expected
+    assert mask(whole, mode, b"k" * 32) == expected
+
+
 def test_equal_content_has_equal_hashes_under_one_key_only() -> None:
     first, other = mask(RECORD, "hash", b"a" * 32), mask(RECORD, "hash", b"b" * 32)
     assert first["facts"]["vars.note"] == first["outcomes"][0]["because"][0]["value"]
-    assert first["facts"]["vars.note"].startswith("hmac:")
+    assert first["facts"]["vars.note"].startswith("mac:")
     assert first["facts"]["vars.note"] != other["facts"]["vars.note"]
 
 
