@@ -233,7 +233,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         # `pause_writing` then means "not all is written", which is what the write time-out needs to know.
-        self._transport.set_write_buffer_limits(high=0)
+        # (Not 0: asyncio's TLS calls an empty buffer full then.)
+        self._transport.set_write_buffer_limits(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer

@@ -75,6 +75,7 @@ async def _attempt(family: socket.AddressFamily, address: Any) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for sockets that it made
         await asyncio.get_running_loop().sock_connect(sock, address)
     except BaseException:
         sock.close()

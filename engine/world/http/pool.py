@@ -160,7 +160,10 @@ class _Pool:
             async with asyncio.timeout_at(deadline):
                 if fresh and self._idle and self._count >= self._settings.max_connections:
                     self._idle.popleft().close()
-                handed = await self._slot()
+                handed = await self._slot(first=fresh)
+                while fresh and handed is not None:  # its slot is what is wanted
+                    handed.close()
+                    handed = await self._slot(first=True)
                 if handed is not None:
                     return handed
                 step = Phase.CONNECT
@@ -193,15 +196,19 @@ class _Pool:
             if not waiter.done():
                 waiter.set_exception(ClientClosed("the client was closed", sent=False))
 
-    async def _slot(self) -> Connection | None:
-        """None: a new connection may be made, and is already counted. Else one that another exchange has just left."""
+    async def _slot(self, *, first: bool) -> Connection | None:
+        """None: a new connection may be made, and is already counted. Else one that another exchange has just left.
+        `first` stands at the head of the queue: it has waited before."""
         if self._count < self._settings.max_connections:
             self._count += 1
             return None
         if len(self._waiting) >= self._settings.max_waiting:
             raise PoolExhausted(f"{len(self._waiting)} requests already wait for {self._origin}", sent=False)
         waiter: asyncio.Future[Connection | None] = self._client.loop.create_future()
-        self._waiting.append(waiter)
+        if first:
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
         try:
             handed = await waiter
         except BaseException:
@@ -209,7 +216,7 @@ class _Pool:
             raise
         if handed is None or not handed.closed:
             return handed
-        return await self._slot()
+        return await self._slot(first=True)
 
     def _give_back(self, waiter: "asyncio.Future[Connection | None]") -> None:
         """Cancelled in the very turn in which it was served: what it was given goes to the next."""
