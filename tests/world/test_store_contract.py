@@ -161,6 +161,12 @@ async def test_a_deleted_and_a_cleared_fact_are_gone(store: Store) -> None:
     assert (await store.read([A, B])).values == {}
 
 
+async def test_a_clearance_takes_what_the_same_commit_wrote_before_it(store: Store) -> None:
+    await done(store, Put(A, b"1", 60))
+    assert (await done(store, Put(B, b"2", 60), Clear("vars", "ann")))[1] == 2
+    assert (await store.read(owners=[("vars", "ann")])).values == {}
+
+
 async def test_a_fact_that_was_changed_since_it_was_read_is_a_conflict_with_fresh_facts(store: Store) -> None:
     await done(store, Put(A, b"1", 60))
     seen = (await store.read([A])).values[A].version

@@ -77,17 +77,17 @@ def perform(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Ou
 def _judge(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Refused | Conflict | None:
     stale: list[Key] = []
     refused: Refused | None = None
-    promised: dict[meters.Place, int] = {}
+    promised: dict[int, int] = {}
     for which, change in enumerate(changes):
         match change:
+            case Take() | Reserve():
+                if refused is None:
+                    refused = _refusal(which, change, board, promised, now)
             case Put(key=key, expect=expected) | Delete(key=key, expect=expected) | Expect(key=key, version=expected):
                 if expected is not None and expected != _version(board.entry(key)):
                     stale.append(key)
                 elif isinstance(change, Put) and len(change.value) > caps.value_bytes:
                     refused = refused or Refused(which, None, None, "too_large")
-            case Take() | Reserve():
-                if refused is None:
-                    refused = _refusal(which, change, board, promised, now)
             case Clear() | Add() | Renew() | Settle() | Release():
                 pass
             case _:
@@ -98,9 +98,7 @@ def _judge(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Ref
     return refused
 
 
-def _refusal(
-    which: int, change: Take | Reserve, board: Board, promised: dict[meters.Place, int], now: int
-) -> Refused | None:
+def _refusal(which: int, change: Take | Reserve, board: Board, promised: dict[int, int], now: int) -> Refused | None:
     if change.amount < 0:
         raise ValueError(f"a meter cannot be charged with {change.amount}")
     meter = change.meter
@@ -110,7 +108,7 @@ def _refusal(
     meters.bring(state, meter, now)
     if isinstance(change, Reserve) and meters.is_held(state, change.id):
         return None
-    where = meters.place(meter)
+    where = id(state)  # which lives until the commit ends
     wanted = promised.get(where, 0) + change.amount
     if wanted > meters.room(state, meter):
         return Refused(which, meters.wait(state, meter, wanted, now), meters.standing(state, meter, now))
@@ -120,6 +118,14 @@ def _refusal(
 
 def _enact(change: Change, board: Board, now: int) -> Result:
     match change:
+        case Take(meter=meter, amount=amount):
+            state = _judged(board, meter)
+            meters.charge(state, meter, amount, now)
+            return meters.standing(state, meter, now)
+        case Reserve(meter=meter):
+            state = _judged(board, meter)
+            meters.hold(state, change, now)
+            return meters.standing(state, meter, now)
         case Put(key=key, value=value, ttl=ttl):
             version = board.version()
             board.write(key, Entry(value, version, now + round(ttl * MICROSECONDS)))
@@ -136,14 +142,6 @@ def _enact(change: Change, board: Board, now: int) -> Result:
             expires = entry.expires if entry and not refresh else now + round(ttl * MICROSECONDS)
             board.write(key, Entry(b"%d" % total, board.version(), expires))
             return total
-        case Take(meter=meter, amount=amount):
-            state = _state(board, meter, now)
-            meters.charge(state, meter, amount, now)
-            return meters.standing(state, meter, now)
-        case Reserve(meter=meter):
-            state = _state(board, meter, now)
-            meters.hold(state, change, now)
-            return meters.standing(state, meter, now)
         case Renew(meter=meter, id=id, lease=lease):
             return int(meters.renew(_state(board, meter, now), id, lease, now))
         case Settle(meter=meter, id=id, amount=amount):
@@ -154,6 +152,12 @@ def _enact(change: Change, board: Board, now: int) -> Result:
             return int(meters.release(_state(board, meter, now), meter, id))
         case _:
             assert_never(change)
+
+
+def _judged(board: Board, meter: Meter) -> meters.State:
+    state = board.state(meter)
+    assert state is not None, "a meter without a place was refused"
+    return state  # brought to this moment by its judgement
 
 
 def _state(board: Board, meter: Meter, now: int) -> meters.State:

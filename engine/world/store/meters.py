@@ -5,6 +5,7 @@ for room first; every rounding and every clock that is not quite right errs towa
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias, assert_never
 
 import msgspec
@@ -41,6 +42,7 @@ class State(msgspec.Struct, array_like=True):
     holds: dict[str, Hold] = {}
 
 
+@lru_cache(maxsize=4096)
 def place(meter: Meter) -> Place:
     """Where the state of a meter is kept. Kind and length belong to it: two lengths must not prune each other's log."""
     match meter:
@@ -236,6 +238,7 @@ def _span(start: datetime, end: datetime) -> tuple[int, int]:
     return int(start.timestamp()) * SECOND, int(end.timestamp()) * SECOND
 
 
+@lru_cache(maxsize=256)
 def _micro(seconds: float) -> int:
     return max(1, round(seconds * SECOND))
 

@@ -160,6 +160,7 @@ class _Board:
         self.states: dict[str, meters.State] = {}
         self.touched: set[str] = set()
         self._stored: set[Key] = set()
+        self._owned: dict[tuple[str, str], dict[Key, None]] = {}
         self._meters_left = meters_left
 
     def load(self, keys: Iterable[Key], owners: Iterable[tuple[str, str]], of: Iterable[Meter]) -> None:
@@ -176,10 +177,11 @@ class _Board:
         for space, owner, name, value, version, expires in rows:
             key = Key(space, owner, name)
             self._stored.add(key)
+            self._owned.setdefault((space, owner), {})[key] = None
             self.entries[key] = Entry(value, version, expires)
 
     def of_owner(self, space: str, owner: str) -> list[Key]:
-        return [key for key in self.entries if key.space == space and key.owner == owner and self.entry(key)]
+        return [key for key in self._owned.get((space, owner), ()) if self.entry(key)]
 
     # --- what `perform` writes on
 
@@ -194,6 +196,7 @@ class _Board:
     def write(self, key: Key, entry: Entry) -> None:
         if self.entries.get(key) is None:
             self.born.append(key)
+            self._owned.setdefault((key.space, key.owner), {})[key] = None
         self.entries[key] = entry
         self.changed.pop(key, None)
         self.changed[key] = None
