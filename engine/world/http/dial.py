@@ -1,6 +1,7 @@
 """From a name to a connected socket: resolve anew each time, then race the addresses (RFC 8305)."""
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,7 @@ async def resolve(host: str, port: int) -> Sequence[Address]:
 
 
 async def dial(host: str, port: int, resolve: Resolve = resolve, delay: float = ATTEMPT_DELAY) -> socket.socket:
-    """A connected, non-blocking socket. Raises ConnectFailed, which names every address that was tried."""
+    """A connected, non-blocking socket. Raises ConnectFailed, which says what each address answered."""
     try:
         addresses = await resolve(host, port)
     except OSError as error:
@@ -55,7 +56,7 @@ async def _race(host: str, addresses: Sequence[Address], delay: float) -> socket
                 try:
                     connected = attempt.result()
                 except OSError as error:
-                    failures.append(str(error.strerror or error))
+                    failures.append(os.strerror(error.errno) if error.errno else str(error))
                 else:
                     if winner is None:
                         winner = connected
@@ -66,7 +67,7 @@ async def _race(host: str, addresses: Sequence[Address], delay: float) -> socket
             attempt.add_done_callback(_close_late)
             attempt.cancel()
     if winner is None:
-        raise ConnectFailed(f"{host} refused: {'; '.join(dict.fromkeys(failures))}", sent=False)
+        raise ConnectFailed(f"no connection to {host}: {'; '.join(dict.fromkeys(failures))}", sent=False)
     return winner
 
 

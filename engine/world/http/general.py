@@ -1,6 +1,7 @@
 """The general transport, for what the hot path does not speak: HTTP/2, and HTTP or SOCKS proxies, by httpx2's core."""
 
 import asyncio
+import importlib.util
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -9,6 +10,7 @@ import httpcore2
 import httpx2
 
 from engine.world.http.base import (
+    DEFAULT_PORTS,
     BodyTooLarge,
     ClientClosed,
     ConnectFailed,
@@ -103,7 +105,10 @@ class GeneralResponse:
 
 
 class GeneralClient:
-    """Satisfies `base.Client`. `proxy` is an http, https, socks5 or socks5h URL; `http2` offers HTTP/2 by ALPN."""
+    """Satisfies `base.Client`. `proxy` is an http, https, socks5 or socks5h URL; `http2` offers HTTP/2 by ALPN.
+
+    Raises ModuleNotFoundError, at start and not at the first request, where the package for it is not installed.
+    """
 
     def __init__(
         self,
@@ -114,6 +119,11 @@ class GeneralClient:
         max_connections: int = 512,
         idle_expiry: float = 4.5,
     ) -> None:
+        for package, wanted in (("h2", http2), ("socksio", proxy is not None and proxy.startswith("socks"))):
+            if wanted and importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(
+                    f"this backend needs the package {package}: pip install 'httpx2[http2,socks]'"
+                )
         context = tls or httpx2.create_ssl_context()
         self._pool = _pool(proxy, context, http2, max_connections, idle_expiry)
         self._in_flight = 0
@@ -186,7 +196,8 @@ def _pool(
 
 def _outgoing(request: Request, limits: dict[str, float | None]) -> httpcore2.Request:
     origin = request.origin
-    url = httpcore2.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=request.target)
+    port = None if origin.port == DEFAULT_PORTS[origin.scheme] else origin.port
+    url = httpcore2.URL(scheme=origin.scheme, host=origin.host, port=port, target=request.target)
     headers = [(b"host", origin.authority.encode("ascii")), *end_to_end(request)]
     if request.body or request.method not in (b"GET", b"HEAD"):
         headers.append((b"content-length", b"%d" % len(request.body)))
@@ -194,7 +205,7 @@ def _outgoing(request: Request, limits: dict[str, float | None]) -> httpcore2.Re
 
 
 def _translated(error: Exception) -> TransportError:
-    if isinstance(error, httpcore2.ConnectError) and isinstance(error.__cause__, ssl.SSLError):
+    if any(isinstance(reason, ssl.SSLError) for reason in error.args):  # httpcore wraps what it was told
         return TLSFailed(f"TLS failed: {error}", sent=False)
     if str(error) == _DISCONNECTED:
         return ConnectionLost("the server closed the connection without an answer", sent=True)

@@ -23,6 +23,9 @@ class Wire:
     async def head(self) -> bytes:
         return await self._reader.readuntil(b"\r\n\r\n")
 
+    async def exactly(self, size: int) -> bytes:
+        return await self._reader.readexactly(size)
+
     async def request(self) -> bytes:
         """A whole request: head and body."""
         head = await self.head()
