@@ -211,7 +211,7 @@ class _Walk:
                 return ANYTHING
 
     def _unless_null(self, scope: _Scope, found: Type) -> Type:
-        return found.or_null() if scope.current.nullable and not is_dynamic(scope.current) else found
+        return found.or_null() if scope.current.nullable else found
 
     # -- fields --
 
@@ -666,11 +666,11 @@ def _first_not_null(kinds: tuple[Type, ...]) -> Type:
 
 
 def _fitting(function: Function, kinds: tuple[Type, ...]) -> Type:
-    """What the function infers of arguments, of which only what it takes counts."""
+    """What the function infers of arguments, of which only what it takes counts, and no single value."""
     taken = []
     for index, found in enumerate(kinds):
         wanted = function.param(index).type.kinds
-        taken.append(msgspec.structs.replace(found, kinds=found.kinds & wanted or wanted))
+        taken.append(msgspec.structs.replace(found, kinds=found.kinds & wanted or wanted, enum=None))
     assert function.infer is not None
     return function.infer(tuple(taken))
 

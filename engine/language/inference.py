@@ -89,6 +89,8 @@ def _either(left: Type, right: Type) -> Type:
         return left
     if not left.kinds:
         return right
+    if is_dynamic(left) or is_dynamic(right):
+        return ANYTHING if left.nullable or right.nullable else UNKNOWN
     return Type(
         left.kinds | right.kinds,
         items=_either_part(left, right, "array", lambda each: each.items or ANYTHING),

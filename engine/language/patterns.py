@@ -132,12 +132,19 @@ class PatternSet:
         self.max_width = None if None in widths else max((width for width in widths if width is not None), default=0)
         """Of the widest match, in code points; None without bound."""
         self._gate = _Gate(self.patterns)
-        self._beginnings = _beginnings(self.patterns)
 
     @property
     def unbounded(self) -> tuple[Pattern, ...]:
         """The patterns whose match can be of any width: a stream cannot use them."""
         return tuple(each for each in self.patterns if each.max_width is None)
+
+    @functools.cached_property
+    def _beginnings(self) -> "tuple[_Beginnings, ...]":
+        return _beginnings(self.patterns)
+
+    def prepare_for_streams(self) -> None:
+        """Compile what `settled` needs, at load: about a millisecond a pattern, which not every set needs."""
+        assert self._beginnings is not None
 
     def matches(self, text: str) -> bool:
         """Whether any of the patterns stands in `text`."""

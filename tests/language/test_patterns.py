@@ -123,6 +123,12 @@ def test_no_more_than_the_widest_match_is_held() -> None:
     assert wide.hold_from("é" * 40) == 30
 
 
+def test_a_set_prepared_at_load_answers_as_one_that_is_not() -> None:
+    prepared = pattern_set("sk-[a-z]{4}")
+    prepared.prepare_for_streams()
+    assert prepared.settled("a sk-a") == pattern_set("sk-[a-z]{4}").settled("a sk-a") == ((), 2)
+
+
 def test_a_match_that_reached_its_stated_width_is_settled() -> None:
     wide = pattern_set("key: .+", max_width=10)
     assert wide.settled("key: " + "é" * 40) == ((Match("p0", 0, 10),), 45)
