@@ -26,8 +26,8 @@ class Condition:
     """A compiled expression: `condition(document)` is its value.
 
     `reads` are the paths of the document's root that it may read, through definitions too; each stands for all below
-    it, and `()` for everything. `evaluate` is the bare closure, for callers that hold an Env and catch errors. `names`
-    and `origin` are what it was compiled with.
+    it, and `()` for everything. `evaluate` is the bare closure, which goes on with the steps that its Env has left.
+    `names` and `origin` are what it was compiled with.
     """
 
     __slots__ = ("evaluate", "names", "node", "origin", "reads", "text")

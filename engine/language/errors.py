@@ -13,12 +13,15 @@ ErrorKind = Literal[
     "invalid-value",
     "unknown-function",
     "unknown-name",
+    "cycle",
     "budget",
 ]
-"""The kinds of the JMESPath specification, and two of our own: a set, definition or pattern set that does not exist, and
-an evaluation that took more steps than it may."""
+"""The kinds of the JMESPath specification, and three of our own: a set, definition or pattern set that does not exist, a
+definition that needs itself, and an evaluation that took more steps than it may."""
 
-LOADING: Final[frozenset[ErrorKind]] = frozenset({"syntax", "invalid-arity", "unknown-function", "unknown-name"})
+LOADING: Final[frozenset[ErrorKind]] = frozenset(
+    {"syntax", "invalid-arity", "unknown-function", "unknown-name", "cycle"}
+)
 """The kinds that are always found when a condition is compiled, never when it runs."""
 
 

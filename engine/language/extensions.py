@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.language.errors import Refusal, unknown
+from engine.language.errors import ConditionError, Refusal, unknown
 from engine.language.globs import any_glob_matcher, glob_matcher
 from engine.language.patterns import PatternError, compile_pattern
 from engine.language.places import in_networks, network, within
@@ -51,7 +51,10 @@ def any_(elements: list[Any] | None) -> bool:
 
     Example: `any(tool.shell.commands[?program == 'git'])`.
     """
-    return elements is not None and any(each is not None and each is not False for each in elements)
+    for each in elements or ():  # noqa: SIM110 (a generator costs more than this loop)
+        if each is not None and each is not False:
+            return True
+    return False
 
 
 @EXTENSIONS.function(Param("list", ARRAY_OR_NULL), returns=BOOLEAN, costs=True)
@@ -60,7 +63,7 @@ def none(elements: list[Any] | None) -> bool:
 
     Example: `none(request.messages[?role == 'system'])`.
     """
-    return elements is None or all(each is None or each is False for each in elements)
+    return not any_(elements)
 
 
 @EXTENSIONS.function(Param("list", ARRAY_OR_NULL), returns=NUMBER)
@@ -340,7 +343,10 @@ def def_(site: Site, name: str) -> Callable[[Env], Any]:
         known = env.remembered
         if evaluate in known:
             return known[evaluate]
-        known[evaluate] = value = evaluate(env.root, env)
+        try:
+            known[evaluate] = value = evaluate(env.root, env)
+        except ConditionError as wrong:  # its span lies in another text
+            raise Refusal(wrong.kind, f"in definition '{name}': {wrong.message}") from None
         return value
 
     return remembered

@@ -177,6 +177,14 @@ def test_definitions_of_one_name_in_two_policies_are_two() -> None:
     assert (one({}, env), two({}, env)) == (1, 2)
 
 
+def test_an_error_in_a_definition_stands_at_its_call() -> None:
+    names = Names(definitions={"size": compile_expression("request.messages[*].text | length(nothing)")})
+    text = "caller && def('size') > `1`"
+    wrong = failure(text, names=names)
+    assert (wrong.kind, text[wrong.start : wrong.end]) == ("invalid-type", "def('size')")
+    assert wrong.message.startswith("in definition 'size': length() needs")
+
+
 def test_a_condition_can_be_compiled_from_its_tree() -> None:
     text = "request.model == 'gpt-4o'"
     condition: Condition = compile_node(text, parse(text))
