@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -645,6 +646,30 @@ async def test_a_database_of_a_newer_release_is_refused_in_words(tmp_path: Path,
         await open_store(url, clock)
 
 
+async def test_an_older_database_takes_the_missing_steps_once_and_keeps_its_facts(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/lexgate.db"
+    first = await open_store(url, clock)
+    await done(first, Put(A, b"1", 600))
+    await first.close()
+
+    def step(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("ALTER TABLE facts ADD COLUMN note TEXT")
+
+    monkeypatch.setattr("engine.world.store.sql_tables.MIGRATIONS", (step,))
+    for _ in range(2):
+        store = await open_store(url, clock)
+        assert (await store.read([A])).values[A].value == b"1"
+        await store.close()
+    fresh = await open_store(f"sqlite:///{tmp_path}/fresh.db", clock)
+    await done(fresh, Put(A, b"1", 600))
+    await fresh.close()
+    monkeypatch.undo()
+    with pytest.raises(StoreMismatch, match="schema version 2"):
+        await open_store(url, clock)
+
+
 async def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:
     with pytest.raises(StoreError, match=r"'oracle'.*memory://, sqlite://"):
         await open_store("oracle://x")
@@ -749,3 +774,46 @@ def test_processes_on_one_database_never_overspend(tmp_path: Path) -> None:
     assert 0 < spent <= 1000
     assert standing.limit - standing.remaining == spent
     assert standing.reserved == 0
+
+
+DOOMED = """
+import asyncio, sys
+from engine.world.store import open_store
+from engine.world.store.base import Allowance, Key, Reserve, Settle
+
+async def main():
+    store = await open_store(sys.argv[1])
+    budget = Allowance(Key("budgets", "team", "money"), 1000, 10**9)
+    for number in range(10**6):
+        await store.commit([Reserve(budget, str(number), 400, lease=60)])
+        await store.commit([Settle(budget, str(number), 1)])
+        print(number + 1, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_process_loses_no_account_and_keeps_no_reservation(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/lexgate.db"
+    doomed = subprocess.Popen(
+        [sys.executable, "-c", DOOMED, url], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert doomed.stdout is not None
+    for _ in range(20):
+        doomed.stdout.readline()
+    doomed.kill()
+    settled = 20 + len(doomed.stdout.readlines())
+    doomed.wait()
+    doomed.stdout.close()
+
+    async def look(later: float) -> Standing:
+        store = await open_store(url, lambda: time.time() + later)
+        budget = Allowance(Key("budgets", "team", "money"), 1000, 10**9)
+        standing = (await store.read(meters=[budget])).standings[budget]
+        await store.close()
+        return standing
+
+    assert run(look(0)).reserved in (0, 400)
+    after = run(look(61))
+    assert after.reserved == 0
+    assert after.limit - after.remaining in (settled, settled + 1)

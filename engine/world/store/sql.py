@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from engine.world.store import meters
+from engine.world.store import sql_tables as tables
 from engine.world.store.base import (
     Add,
     Caps,
@@ -35,102 +35,13 @@ from engine.world.store.base import (
     Outcome,
     Put,
     StoreDown,
-    StoreMismatch,
     Tally,
 )
 from engine.world.store.desk import Desk
 from engine.world.store.ledger import Entry, perform
 
 BUSY = 5.0  # seconds to wait for another process's transaction before the store counts as down
-SWEEP = 500  # expired rows removed at once
 SWEEP_EVERY = 256  # new rows between two sweeps, at most: so many may stand above a cap for a while
-
-_schema = sa.MetaData()
-_facts = sa.Table(
-    "facts",
-    _schema,
-    sa.Column("place", sa.Text, primary_key=True),
-    sa.Column("space", sa.Text, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("written", sa.BigInteger, nullable=False),
-    sa.Column("expires", sa.BigInteger, nullable=False),
-    sa.Index("facts_of_owner", "space", "owner", "written", "expires"),
-    sa.Index("facts_by_age", "space", "written"),
-    sa.Index("facts_by_expiry", "expires"),
-)
-_meters = sa.Table(
-    "meters",
-    _schema,
-    sa.Column("place", sa.Text, primary_key=True),
-    sa.Column("state", sa.LargeBinary, nullable=False),
-    sa.Column("idle", sa.BigInteger, nullable=False),
-    sa.Index("meters_by_idleness", "idle"),
-)
-_version = sa.Table("schema_version", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
-
-
-def _first_schema(connection: sa.Connection) -> None:
-    _schema.create_all(connection)
-
-
-MIGRATIONS: Final = (_first_schema,)
-"""Step n leads from schema version n to n + 1. Steps are only ever appended."""
-
-_upsert_fact = insert(_facts)
-_upsert_fact = _upsert_fact.on_conflict_do_update(
-    index_elements=["place"],
-    set_={name: _upsert_fact.excluded[name] for name in ("value", "version", "written", "expires")},
-)
-_upsert_meter = insert(_meters)
-_upsert_meter = _upsert_meter.on_conflict_do_update(
-    index_elements=["place"], set_={name: _upsert_meter.excluded[name] for name in ("state", "idle")}
-)
-_fact_columns = (_facts.c.space, _facts.c.owner, _facts.c.name, _facts.c.value, _facts.c.version, _facts.c.expires)
-_select_facts = sa.select(*_fact_columns).where(_facts.c.place.in_(sa.bindparam("places", expanding=True)))
-_select_owner = sa.select(*_fact_columns).where(
-    _facts.c.space == sa.bindparam("space_"), _facts.c.owner == sa.bindparam("owner_")
-)
-_select_meters = sa.select(_meters.c.place, _meters.c.state).where(
-    _meters.c.place.in_(sa.bindparam("places", expanding=True))
-)
-_delete_fact = sa.delete(_facts).where(_facts.c.place == sa.bindparam("place_"))
-_count_facts = sa.select(_facts.c.space, sa.func.count()).group_by(_facts.c.space)
-_count_meters = sa.select(sa.func.count()).select_from(_meters)
-_sweep_facts = sa.delete(_facts).where(
-    _facts.c.place.in_(sa.select(_facts.c.place).where(_facts.c.expires <= sa.bindparam("now")).limit(SWEEP))
-)
-_sweep_meters = sa.delete(_meters).where(
-    _meters.c.place.in_(sa.select(_meters.c.place).where(_meters.c.idle <= sa.bindparam("now")).limit(SWEEP))
-)
-_count_owner = (
-    sa.select(sa.func.count())
-    .select_from(_facts)
-    .where(_facts.c.space == sa.bindparam("space_"), _facts.c.owner == sa.bindparam("owner_"))
-)
-_sweep_owner = sa.delete(_facts).where(
-    _facts.c.space == sa.bindparam("space_"),
-    _facts.c.owner == sa.bindparam("owner_"),
-    _facts.c.expires <= sa.bindparam("now"),
-)
-_trim_owner = sa.delete(_facts).where(
-    _facts.c.place.in_(
-        sa.select(_facts.c.place)
-        .where(_facts.c.space == sa.bindparam("space_"), _facts.c.owner == sa.bindparam("owner_"))
-        .order_by(_facts.c.written)
-        .limit(sa.bindparam("excess"))
-    )
-)
-_trim_space = sa.delete(_facts).where(
-    _facts.c.place.in_(
-        sa.select(_facts.c.place)
-        .where(_facts.c.space == sa.bindparam("space_"))
-        .order_by(_facts.c.written)
-        .limit(sa.bindparam("excess"))
-    )
-)
 
 _decode_state = msgspec.msgpack.Decoder(meters.State).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -166,11 +77,11 @@ class _Board:
     def load(self, keys: Iterable[Key], owners: Iterable[tuple[str, str]], of: Iterable[Meter]) -> None:
         wanted = set(keys)
         for places in _portions(_place(key) for key in wanted):
-            self._remember(self.connection.execute(_select_facts, {"places": places}))
+            self._remember(self.connection.execute(tables.SELECT_FACTS, {"places": places}))
         for space, owner in set(owners):
-            self._remember(self.connection.execute(_select_owner, {"space_": space, "owner_": owner}))
+            self._remember(self.connection.execute(tables.SELECT_OWNER, {"space_": space, "owner_": owner}))
         for places in _portions({_place(meters.place(meter)) for meter in of}):
-            for place, state in self.connection.execute(_select_meters, {"places": places}):
+            for place, state in self.connection.execute(tables.SELECT_METERS, {"places": places}):
                 self.states[place] = _decode_state(state)
 
     def _remember(self, rows: Iterable[sa.Row[str, str, str, bytes, int, int]]) -> None:
@@ -244,13 +155,13 @@ class _Board:
             elif key in self._stored:
                 gone.append({"place_": _place(key)})
         if rows:
-            self.connection.execute(_upsert_fact, rows)
+            self.connection.execute(tables.UPSERT_FACT, rows)
         if gone:
-            self.connection.execute(_delete_fact, gone)
+            self.connection.execute(tables.DELETE_FACT, gone)
         states = [(place, state) for place in self.touched if (state := self.states[place]).idle > self.now]
         if states:
             self.connection.execute(
-                _upsert_meter,
+                tables.UPSERT_METER,
                 [{"place": place, "state": _encode(state), "idle": state.idle} for place, state in states],
             )
 
@@ -385,22 +296,22 @@ class SqlStore:
         for space, owner in {(key.space, key.owner) for key in board.born}:
             cap = self._caps.of(space).per_owner
             where = {"space_": space, "owner_": owner}
-            if execute(_count_owner, where).scalar_one() > cap:
-                expired += execute(_sweep_owner, {**where, "now": board.now}).rowcount
-                if (excess := execute(_count_owner, where).scalar_one() - cap) > 0:
-                    evicted += execute(_trim_owner, {**where, "excess": excess}).rowcount
+            if execute(tables.COUNT_OWNER, where).scalar_one() > cap:
+                expired += execute(tables.SWEEP_OWNER, {**where, "now": board.now}).rowcount
+                if (excess := execute(tables.COUNT_OWNER, where).scalar_one() - cap) > 0:
+                    evicted += execute(tables.TRIM_OWNER, {**where, "excess": excess}).rowcount
         self._births += len(board.born) + new_meters
         self._meter_count += new_meters
         due = self._births >= self._sweep_every
         if due or board.full:
-            execute(_sweep_meters, {"now": board.now})
-            self._meter_count = execute(_count_meters).scalar_one()
+            execute(tables.SWEEP_METERS, {"now": board.now})
+            self._meter_count = execute(tables.COUNT_METERS).scalar_one()
         if due:
             self._births = 0
-            expired += execute(_sweep_facts, {"now": board.now}).rowcount
-            for space, count in execute(_count_facts).all():
+            expired += execute(tables.SWEEP_FACTS, {"now": board.now}).rowcount
+            for space, count in execute(tables.COUNT_FACTS).all():
                 if (excess := count - self._caps.of(space).in_all) > 0:
-                    evicted += execute(_trim_space, {"space_": space, "excess": excess}).rowcount
+                    evicted += execute(tables.TRIM_SPACE, {"space_": space, "excess": excess}).rowcount
         with self._tallying:
             self.tally.evicted += evicted
             self.tally.expired += expired
@@ -439,38 +350,8 @@ class SqlStore:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         # Durable against a crash of the process; a loss of power may cost the last commits, never consistency.
         connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
-        migrate(connection)
+        tables.migrate(connection)
         return connection
-
-
-def migrate(connection: sa.Connection) -> None:
-    """Take the steps that are missing, under the database's write lock, so that of several processes one does them."""
-    if _version_of(connection) == len(MIGRATIONS):
-        return  # seen without the lock, so that a reader may come while another process writes
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        version = _version_of(connection)
-        if version > len(MIGRATIONS):
-            raise StoreMismatch(
-                f"the state store has schema version {version}, and this release knows up to {len(MIGRATIONS)}: "
-                "start the newer release again, or point `state:` to another database"
-            )
-        for step in MIGRATIONS[version:]:
-            step(connection)
-        if version < len(MIGRATIONS):
-            _version.create(connection, checkfirst=True)
-            connection.execute(sa.delete(_version))
-            connection.execute(sa.insert(_version).values(version=len(MIGRATIONS)))
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
-
-
-def _version_of(connection: sa.Connection) -> int:
-    if not sa.inspect(connection).has_table(_version.name):
-        return 0
-    return connection.execute(sa.select(_version.c.version)).scalar() or 0
 
 
 def make_private(path: Path) -> None:

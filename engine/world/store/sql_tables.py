@@ -1,0 +1,128 @@
+"""The tables of a SQL store, how they came to be, and every statement that is sent to them, built once."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from engine.world.store.base import StoreMismatch
+
+SWEEP = 500  # expired rows removed at once
+
+_schema = sa.MetaData()
+facts = sa.Table(
+    "facts",
+    _schema,
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("space", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("written", sa.BigInteger, nullable=False),
+    sa.Column("expires", sa.BigInteger, nullable=False),
+    sa.Index("facts_of_owner", "space", "owner", "written", "expires"),
+    sa.Index("facts_by_age", "space", "written"),
+    sa.Index("facts_by_expiry", "expires"),
+)
+meters = sa.Table(
+    "meters",
+    _schema,
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("idle", sa.BigInteger, nullable=False),
+    sa.Index("meters_by_idleness", "idle"),
+)
+_version = sa.Table("schema_version", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = ()
+"""Step n leads a stored schema from version n + 1 to n + 2; steps are only ever appended. A new database gets the tables
+above, which are always those of the last version, and skips them all."""
+
+UPSERT_FACT = insert(facts)
+UPSERT_FACT = UPSERT_FACT.on_conflict_do_update(
+    index_elements=["place"],
+    set_={name: UPSERT_FACT.excluded[name] for name in ("value", "version", "written", "expires")},
+)
+UPSERT_METER = insert(meters)
+UPSERT_METER = UPSERT_METER.on_conflict_do_update(
+    index_elements=["place"], set_={name: UPSERT_METER.excluded[name] for name in ("state", "idle")}
+)
+_fact_columns = (facts.c.space, facts.c.owner, facts.c.name, facts.c.value, facts.c.version, facts.c.expires)
+SELECT_FACTS = sa.select(*_fact_columns).where(facts.c.place.in_(sa.bindparam("places", expanding=True)))
+SELECT_OWNER = sa.select(*_fact_columns).where(
+    facts.c.space == sa.bindparam("space_"), facts.c.owner == sa.bindparam("owner_")
+)
+SELECT_METERS = sa.select(meters.c.place, meters.c.state).where(
+    meters.c.place.in_(sa.bindparam("places", expanding=True))
+)
+DELETE_FACT = sa.delete(facts).where(facts.c.place == sa.bindparam("place_"))
+COUNT_FACTS = sa.select(facts.c.space, sa.func.count()).group_by(facts.c.space)
+COUNT_METERS = sa.select(sa.func.count()).select_from(meters)
+SWEEP_FACTS = sa.delete(facts).where(
+    facts.c.place.in_(sa.select(facts.c.place).where(facts.c.expires <= sa.bindparam("now")).limit(SWEEP))
+)
+SWEEP_METERS = sa.delete(meters).where(
+    meters.c.place.in_(sa.select(meters.c.place).where(meters.c.idle <= sa.bindparam("now")).limit(SWEEP))
+)
+COUNT_OWNER = (
+    sa.select(sa.func.count())
+    .select_from(facts)
+    .where(facts.c.space == sa.bindparam("space_"), facts.c.owner == sa.bindparam("owner_"))
+)
+SWEEP_OWNER = sa.delete(facts).where(
+    facts.c.space == sa.bindparam("space_"),
+    facts.c.owner == sa.bindparam("owner_"),
+    facts.c.expires <= sa.bindparam("now"),
+)
+TRIM_OWNER = sa.delete(facts).where(
+    facts.c.place.in_(
+        sa.select(facts.c.place)
+        .where(facts.c.space == sa.bindparam("space_"), facts.c.owner == sa.bindparam("owner_"))
+        .order_by(facts.c.written)
+        .limit(sa.bindparam("excess"))
+    )
+)
+TRIM_SPACE = sa.delete(facts).where(
+    facts.c.place.in_(
+        sa.select(facts.c.place)
+        .where(facts.c.space == sa.bindparam("space_"))
+        .order_by(facts.c.written)
+        .limit(sa.bindparam("excess"))
+    )
+)
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Bring the schema to this release's version, under the write lock, so that of several processes one does it."""
+    latest = 1 + len(MIGRATIONS)
+    if _version_of(connection) == latest:
+        return  # seen without the lock, so that a reader may come while another process writes
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        version = _version_of(connection)
+        if version > latest:
+            raise StoreMismatch(
+                f"the state store has schema version {version}, and this release knows up to {latest}: "
+                "start the newer release again, or point `state:` to another database"
+            )
+        if version == 0:
+            _schema.create_all(connection)
+            _version.create(connection, checkfirst=True)
+        else:
+            for step in MIGRATIONS[version - 1 :]:
+                step(connection)
+        if version < latest:
+            connection.execute(sa.delete(_version))
+            connection.execute(sa.insert(_version).values(version=latest))
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+def _version_of(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(_version.name):
+        return 0
+    return connection.execute(sa.select(_version.c.version)).scalar() or 0
