@@ -1,0 +1,76 @@
+"""What no single setting can know: values that contradict each other."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from engine.diagnostics import Diagnostic, Where, error
+from engine.settings.judge import CONTRADICTION, Steps, closest
+from engine.settings.model import Backend, Settings
+
+STATE_SCHEMES: Final = ("memory", "sqlite", "postgresql", "redis")
+
+Finding = tuple[Steps, str, str]
+
+
+def contradictions(settings: Settings, where: Callable[[Steps], Where]) -> list[Diagnostic]:
+    """Return everything in which the settings contradict each other or cannot work."""
+    findings = [finding for check in CHECKS for finding in check(settings)]
+    return [error(CONTRADICTION, message, where(path), help) for path, message, help in findings]
+
+
+def personal_is_loopback(settings: Settings) -> Iterator[Finding]:
+    host = settings.server.host
+    if settings.server.mode == "personal" and not is_loopback(host):
+        help = "listen on 127.0.0.1, or set server.mode: team, where every caller has a key"
+        yield ("server", "host"), f"personal mode has no keys, so it cannot listen on '{host}'", help
+
+
+def state_is_known_and_shared(settings: Settings) -> Iterator[Finding]:
+    scheme = settings.state.reveal().partition("://")[0]
+    if "://" not in settings.state.reveal() or scheme not in STATE_SCHEMES:
+        shown = ", ".join(f"{each}://" for each in STATE_SCHEMES)
+        yield ("state",), "this is no store that can be used", f"one of {shown}"
+    elif scheme == "memory" and settings.server.workers > 1:
+        message = f"{settings.server.workers} workers cannot share state in memory://"
+        yield ("server", "workers"), message, "set state: sqlite:///… (one host) or redis://…, or one worker"
+
+
+def backends_have_urls(settings: Settings) -> Iterator[Finding]:
+    for name, backend in settings.backends.items():
+        place = ("backends", name, "base_url")
+        if backend.protocol == "sandbox":
+            if backend.base_url:
+                yield place, f"the sandbox backend '{name}' is built in and has no URL", "remove base_url"
+        elif not _is_http(backend):
+            yield place, f"backend '{name}' needs an http:// or https:// URL", "base_url: https://host/path"
+        if ":" in name or "|" in name or "@" in name:
+            yield ("backends", name), f"the name '{name}' cannot be used in a route", "use letters, digits, - and _"
+
+
+def default_route_exists(settings: Settings) -> Iterator[Finding]:
+    named = settings.default_route.removeprefix("@")
+    if settings.default_route.startswith("@") and named not in settings.routes:
+        yield ("default_route",), f"there is no route '{named}'", closest(named, list(settings.routes))
+
+
+CHECKS: Final = (personal_is_loopback, state_is_known_and_shared, backends_have_urls, default_route_exists)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is a loopback address or `localhost`."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_http(backend: Backend) -> bool:
+    try:
+        parts = urlsplit(backend.base_url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False

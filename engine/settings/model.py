@@ -1,0 +1,287 @@
+"""The whole configuration as one frozen, typed model; schema, variables, flags and reference come from it."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct, field
+
+from engine.settings.values import Seconds, Secret, SecretUrl, Size
+
+Mode = Literal["enforce", "shadow", "off"]
+Names = tuple[str, ...]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mapping of the configuration file. `shorthand` names the field that a bare string stands for."""
+
+    shorthand: ClassVar[str] = ""
+
+
+class Server(Section, frozen=True, kw_only=True):
+    """Where and how the endpoint listens."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    mode: Annotated[
+        Literal["personal", "team"], Meta(description="personal: loopback only, no keys; team: every caller has a key.")
+    ] = "personal"
+    workers: Annotated[int, Meta(ge=1, le=256, description="Processes; more than one needs shared state.")] = 1
+    trusted_proxies: Annotated[
+        Names, Meta(description="Addresses or networks whose X-Forwarded-For is believed; empty: nobody's.")
+    ] = ()
+    max_body: Annotated[Size, Meta(description="Largest request body; a larger one is answered 413.")] = Size(
+        32_000_000
+    )
+    body_timeout: Annotated[Seconds, Meta(description="Longest time that a client may take to send its body.")] = (
+        Seconds(60)
+    )
+    drain: Annotated[
+        Seconds, Meta(description="How long a server that stops lets exchanges in flight go on.")
+    ] = Seconds(30)  # fmt: skip
+
+
+class Scope(Section, frozen=True, kw_only=True):
+    """For whom something holds: every key that is given must match, any element of a list is enough; globs are allowed."""
+
+    caller: Annotated[Names, Meta(description="Ids of callers.")] = ()
+    team: Annotated[Names, Meta(description="Teams of callers.")] = ()
+    role: Annotated[Names, Meta(description="Roles of callers.")] = ()
+    agent: Annotated[Names, Meta(description="Agents, as their user agent names them.")] = ()
+    key: Annotated[Names, Meta(description="Public ids of keys.")] = ()
+    ip: Annotated[Names, Meta(description="Networks (CIDR) of clients.")] = ()
+
+
+class PolicySource(Section, frozen=True, kw_only=True):
+    """A folder or file of policies, and what its files are granted."""
+
+    shorthand: ClassVar[str] = "path"
+
+    path: Annotated[str, Meta(description="Folder or file, relative to the configuration file.")]
+    scope: Annotated[Scope | None, Meta(description="ANDed with what every file of this source says.")] = None
+    max_priority: Annotated[int | None, Meta(description="Highest priority that its rules may have.")] = None
+    actions: Annotated[
+        Names | None,
+        Meta(description="Guarded actions that its rules may take; unset: all, or for a scoped source none."),
+    ] = None
+    plugins: Annotated[Names, Meta(description="Python plugins (`module:function`) that its rules may call.")] = ()
+
+
+class Pack(Section, frozen=True, kw_only=True):
+    """A shipped policy pack that is switched on."""
+
+    mode: Annotated[Mode | None, Meta(description="Overrides the mode of the pack's rules; unset: the pack's own.")] = (
+        None
+    )
+    scope: Annotated[Scope | None, Meta(description="For whom the pack holds; unset: everybody.")] = None
+    sets: Annotated[dict[str, Names], Meta(description="Named lists of the pack, replaced by these.")] = field(
+        default_factory=dict
+    )
+    messages: Annotated[dict[str, str], Meta(description="Messages of the pack's rules by rule id.")] = field(
+        default_factory=dict
+    )
+
+
+class Capabilities(Section, frozen=True, kw_only=True):
+    """What a backend can do beyond the base of its protocol."""
+
+    responses: Annotated[bool, Meta(description="Speaks the Responses API; else it is translated to chat.")] = False
+    stream_usage: Annotated[bool, Meta(description="Accepts `stream_options.include_usage`.")] = True
+
+
+class Timeouts(Section, frozen=True, kw_only=True):
+    """Bounds of one attempt, each a length of time."""
+
+    connect: Annotated[Seconds, Meta(description="Waiting for a connection, its name and TLS included.")] = Seconds(10)
+    write: Annotated[Seconds, Meta(description="Longest standstill while the request is sent.")] = Seconds(30)
+    first_byte: Annotated[Seconds, Meta(description="From the sent request to the head of the answer.")] = Seconds(120)
+    idle: Annotated[Seconds, Meta(description="Longest silence inside an answer.")] = Seconds(60)
+    total: Annotated[Seconds, Meta(description="The whole attempt.")] = Seconds(900)
+
+
+class Backend(Section, frozen=True, kw_only=True):
+    """A provider, or another server that speaks a provider's protocol."""
+
+    protocol: Annotated[
+        Literal["openai", "anthropic", "gemini", "sandbox"], Meta(description="The protocol that it speaks.")
+    ]
+    base_url: Annotated[
+        str, Meta(description="http(s) URL in front of the protocol's paths, with `/v1` for openai.")
+    ] = ""
+    api_key: Annotated[
+        tuple[Secret, ...],
+        Meta(description="Key, or keys used in turn; `client` forwards the caller's own; unset: none is sent."),
+    ] = ()
+    headers: Annotated[dict[str, Secret], Meta(description="Headers added to every request.")] = field(
+        default_factory=dict
+    )
+    models: Annotated[Names, Meta(description="Names or globs of the models that it serves.")] = ()
+    capabilities: Annotated[Capabilities, Meta(description="What it can do beyond its protocol's base.")] = (
+        Capabilities()
+    )
+    timeouts: Annotated[Timeouts, Meta(description="Bounds of one attempt.")] = Timeouts()
+    proxy: Annotated[SecretUrl | None, Meta(description="HTTP proxy to reach it through.")] = None
+    verify: Annotated[bool, Meta(description="Check its TLS certificate.")] = True
+    ca_file: Annotated[str, Meta(description="PEM file of the authorities to trust instead of the system's.")] = ""
+    retry_stale: Annotated[
+        bool, Meta(description="Send once more when a reused connection closed before a byte of the answer.")
+    ] = True
+
+    @property
+    def forwards_client_key(self) -> bool:
+        return any(key.reveal() == "client" for key in self.api_key)
+
+
+class Commands(Section, frozen=True, kw_only=True):
+    """Commands that stand in a chat message."""
+
+    enabled: Annotated[bool, Meta(description="Whether in-chat commands are looked for.")] = True
+    prefix: Annotated[str, Meta(min_length=1, description="What a command begins with.")] = "!/"
+
+
+class Audit(Section, frozen=True, kw_only=True):
+    """The log of decisions, chained by hashes."""
+
+    path: Annotated[str, Meta(description="File to append to; empty: no audit log.")] = "var/audit.jsonl"
+    content: Annotated[
+        Literal["none", "hash", "redacted", "full"],
+        Meta(description="What a record holds of the content it was about."),
+    ] = "hash"
+    when_full: Annotated[
+        Literal["refuse", "drop"],
+        Meta(description="When a record cannot be written: refuse exchanges, or go on without it."),
+    ] = "refuse"
+
+
+class Record(Section, frozen=True, kw_only=True):
+    """Recorded exchanges, for replay."""
+
+    path: Annotated[str, Meta(description="Folder of the recordings.")] = "var/traffic"
+    sample: Annotated[float, Meta(ge=0, le=1, description="Share of exchanges that is recorded; 0: none.")] = 0.0
+
+
+class Stream(Section, frozen=True, kw_only=True):
+    """Streams to clients."""
+
+    commit_after: Annotated[Seconds, Meta(description="Wait after which headers are sent.")] = Seconds(10)
+    keep_alive: Annotated[Seconds, Meta(description="Time between keep-alives while nothing else is sent.")] = Seconds(
+        15
+    )
+
+
+class Steer(Section, frozen=True, kw_only=True):
+    """Asking the model again after a refused tool call."""
+
+    max_per_exchange: Annotated[int, Meta(ge=0, le=100, description="Re-asks of one exchange over all rules.")] = 4
+    ttl: Annotated[Seconds, Meta(description="How long a hidden turn is kept for its re-sent history.")] = Seconds(
+        86_400
+    )
+    entries: Annotated[int, Meta(ge=1, description="Hidden turns kept at most.")] = 10_000
+
+
+class Limits(Section, frozen=True, kw_only=True):
+    """Bounds of what one process holds."""
+
+    in_flight: Annotated[int, Meta(ge=1, description="Exchanges at one time; more are answered 503.")] = 1000
+    sessions: Annotated[int, Meta(ge=1, description="Sessions remembered at most.")] = 100_000
+    session_ttl: Annotated[Seconds, Meta(description="How long an idle session is remembered.")] = Seconds(86_400)
+    tool_call: Annotated[Size, Meta(description="Largest tool call that is held for a decision.")] = Size(4_000_000)
+
+
+class Outbound(Section, frozen=True, kw_only=True):
+    """Calls that a policy may make: webhooks, guard services, judges."""
+
+    allow: Annotated[
+        Names, Meta(description="Hosts (with port) or networks that may be loopback, private, or plain http.")
+    ] = ()
+    timeout: Annotated[Seconds, Meta(description="Longest time of one call.")] = Seconds(5)
+    max_bytes: Annotated[Size, Meta(description="Largest answer that is read.")] = Size(1_000_000)
+    concurrency: Annotated[int, Meta(ge=1, description="Calls at one time.")] = 32
+
+
+class Log(Section, frozen=True, kw_only=True):
+    """What the process writes to standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level that is written.")] = (
+        "info"
+    )
+    format: Annotated[
+        Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, json elsewhere.")
+    ] = "auto"
+
+
+class Reload(Section, frozen=True, kw_only=True):
+    """Reloading of policies while the server runs."""
+
+    enabled: Annotated[bool, Meta(description="Watch the policies' files.")] = True
+    debounce: Annotated[Seconds, Meta(description="Quiet time after a change before the set is read.")] = Seconds(0.1)
+    last_good: Annotated[str, Meta(description="Folder of the last good set, for a start with a broken file.")] = (
+        "var/last-good"
+    )
+
+
+class Upstream(Section, frozen=True, kw_only=True):
+    """Pooled connections, for each origin."""
+
+    max_connections: Annotated[int, Meta(ge=1, description="Connections at one time.")] = 512
+    max_waiting: Annotated[int, Meta(ge=0, description="Attempts that wait for a connection.")] = 4096
+    idle_expiry: Annotated[Seconds, Meta(description="How long an unused connection is kept.")] = Seconds(4.5)
+    max_lifetime: Annotated[Seconds, Meta(description="How long a connection is used; bounds stale DNS.")] = Seconds(
+        600
+    )
+
+
+SANDBOX = "sandbox"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """The configuration of Lexgate."""
+
+    server: Annotated[Server, Meta(description="Where and how the endpoint listens.")] = Server()
+    policies: Annotated[
+        tuple[PolicySource, ...], Meta(description="Where policies come from, and what each source is granted.")
+    ] = ()
+    packs: Annotated[dict[str, Pack], Meta(description="Shipped packs that are on, by name.")] = field(
+        default_factory=dict
+    )
+    require: Annotated[
+        Names, Meta(description="Policies that must be loaded and enforced before a set goes live.")
+    ] = ()
+    backends: Annotated[
+        dict[str, Backend], Meta(description="Backends by name, in the order in which models are looked up.")
+    ] = field(default_factory=dict)
+    routes: Annotated[
+        dict[str, str | dict[str, Any]], Meta(description="Named plans of backends and models, used as `@name`.")
+    ] = field(default_factory=dict)
+    default_route: Annotated[
+        str, Meta(description="Route of requests that name no model, or one of default_models.")
+    ] = ""
+    default_models: Annotated[Names, Meta(description="Model names that mean the default route.")] = ("default", "auto")
+    commands: Annotated[Commands, Meta(description="Commands in chat messages.")] = Commands()
+    state: Annotated[
+        SecretUrl,
+        Meta(description="Store of counters and sessions: memory://, sqlite:///path, postgresql://… or redis://…"),
+    ] = SecretUrl("memory://")
+    audit: Annotated[Audit, Meta(description="The log of decisions.")] = Audit()
+    record: Annotated[Record, Meta(description="Recorded exchanges.")] = Record()
+    stream: Annotated[Stream, Meta(description="Streams to clients.")] = Stream()
+    steer: Annotated[Steer, Meta(description="Asking the model again after a refused tool call.")] = Steer()
+    limits: Annotated[Limits, Meta(description="Bounds of what one process holds.")] = Limits()
+    outbound: Annotated[Outbound, Meta(description="Calls that a policy may make.")] = Outbound()
+    shell_tools: Annotated[
+        dict[str, str],
+        Meta(description="More tools that carry a command: name or glob, and the argument that holds it."),
+    ] = field(default_factory=dict)
+    upstream: Annotated[Upstream, Meta(description="Pooled connections to backends.")] = Upstream()
+    log: Annotated[Log, Meta(description="What the process writes to standard error.")] = Log()
+    reload: Annotated[Reload, Meta(description="Reloading of policies.")] = Reload()
+    base_dir: str = "."
+    """Folder that relative paths start from: the configuration file's. Not a setting: the loader fills it in."""
+
+    @property
+    def served_backends(self) -> dict[str, Backend]:
+        """The configured backends, or the built-in sandbox where there is none."""
+        return self.backends or {SANDBOX: Backend(protocol="sandbox", models=("*",))}
+
+    def resolve(self, path: str) -> Path:
+        """Return a configured path, relative ones as seen from the configuration file."""
+        return Path(self.base_dir) / Path(path).expanduser()
