@@ -64,15 +64,18 @@ class Decoder:
     def _plain(self, data: bytes, events: list[RawEvent]) -> int:
         """Events whose lines end in LF alone; where the rest begins. Nearly all streams, so it is written for speed."""
         start = 0
-        while (end := data.find(b"\n\n", start)) >= 0:
-            stop = end + 2
+        while (end := data.find(b"\n", start)) >= 0:
             # One line of data is all that most events are.
-            if data.startswith(b"data: ", start) and data.find(b"\n", start) == end:
-                events.append(RawEvent(data[start:stop], data[start + 6 : end]))
+            if data[end + 1 : end + 2] == b"\n" and data[start : start + 6] == b"data: ":
+                events.append(RawEvent(data[start : end + 2], data[start + 6 : end]))
                 self._first = False
-            else:
-                events.append(self._parsed(data[start:stop]))
-            start = stop
+                start = end + 2
+                continue
+            end = data.find(b"\n\n", end)
+            if end < 0:
+                break
+            events.append(self._parsed(data[start : end + 2]))
+            start = end + 2
         return start
 
     def _any(self, data: bytes, events: list[RawEvent]) -> int:

@@ -216,11 +216,14 @@ def write_reasoning(target: dict[str, Any], text: str) -> None:
 
 def decode_message(wire: Mapping[str, Any]) -> Message:
     """A message of a request or of an answer; its parts in the order reasoning, content, refusal, audio."""
+    content = wire.get("content")
+    if len(wire) == 2 and type(content) is str and type(role := wire.get("role")) is str and role != "function":
+        # What nearly all messages are.
+        return Message(role=role, parts=(Part(kind="text", text=content),) if content else (), wire=wire)
     parts: list[Part] = []
     reasoning = reasoning_of(wire)
     if reasoning:
         parts.append(Part(kind="reasoning", text=reasoning))
-    content = wire.get("content")
     if isinstance(content, str):
         if content:
             parts.append(Part(kind="text", text=content))

@@ -81,13 +81,14 @@ class Reader:
         return said
 
     def _read(self, event: RawEvent) -> tuple[Frame, tuple[Chunk, ...]]:
-        text = event.data
-        if not text or not text.strip():
-            return Frame(event.raw, None, _NOTHING_SAID), _NOTHING_SAID
-        if text.strip() == b"[DONE]":
-            self.complete = True
-            return Frame(event.raw, None, _CLOSED), _CLOSED
-        raw = event.raw
+        raw, text = event.raw, event.data
+        if not text or not text.startswith(b"{"):
+            text = (text or b"").strip()
+            if not text:
+                return Frame(raw, None, _NOTHING_SAID), _NOTHING_SAID
+            if text == b"[DONE]":
+                self.complete = True
+                return Frame(raw, None, _CLOSED), _CLOSED
         try:
             data, well_formed = decode_json_leniently(text)
         except MalformedJson as mistake:
@@ -97,6 +98,9 @@ class Reader:
         if self._halves or not well_formed:
             data = self._rejoined(data)
             raw = encode_event(encode_json(data), event.name.decode("utf-8", "replace"))
+        elif (delta := self._plain_text(data)) is not None:
+            plain = (delta,)
+            return Frame(raw, data, plain), plain
         chunks: list[Chunk] = []
         error = error_of(data)
         if error is not None:
@@ -114,6 +118,22 @@ class Reader:
             chunks.append(UsageReported(usage))
         said = tuple(chunks) or _NOTHING_SAID
         return Frame(raw, data, said), said
+
+    def _plain_text(self, data: Mapping[str, Any]) -> TextDelta | None:
+        """What nearly all frames are: one more piece of one choice's text, and nothing else. None for the others."""
+        choices = data.get("choices")
+        if type(choices) is not list or len(choices) != 1 or data.get("usage") is not None or "x_groq" in data:
+            return None
+        choice = choices[0]
+        if type(choice) is not dict or choice.get("finish_reason") is not None or "usage" in choice:
+            return None
+        delta, number = choice.get("delta"), choice.get("index")
+        if type(delta) is not dict or len(delta) != 1 or "error" in data:
+            return None
+        if type(number) is not int or number not in self._choices:
+            return None
+        text = delta.get("content")
+        return TextDelta(number, "answer", text) if type(text) is str and text else None
 
     def _read_choice(self, wire: Mapping[str, Any], place: int, chunks: list[Chunk]) -> None:
         number = choice_number(wire, place)

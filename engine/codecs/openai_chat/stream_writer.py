@@ -75,6 +75,9 @@ class Writer:
             self._note(data, chunks)
             if not self._strip_usage or "usage" not in data:
                 return frame.raw
+            if data["usage"] is None:
+                shown = {field: value for field, value in data.items() if field != "usage"}
+                return encode_event(encode_json(shown))
         return self._rewritten(data, frame.said, chunks)
 
     def next_attempt(self) -> None:
