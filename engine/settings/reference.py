@@ -87,7 +87,7 @@ def _schema(shape: Shape) -> dict[str, Any]:
     if shape.description:
         made["description"] = shape.description
     if shape.default is not msgspec.UNSET and shape.section is None:
-        made["default"] = msgspec.to_builtins(shape.default, enc_hook=encode)
+        made["default"] = msgspec.json.decode(msgspec.json.encode(shape.default, enc_hook=encode))
     return made
 
 
@@ -116,5 +116,5 @@ def _kind(shape: Shape) -> dict[str, Any]:
         return {"type": "string"}
     if shape.annotation in (Size, Seconds):
         return {"type": ["number" if shape.annotation is Seconds else "integer", "string"], "minimum": 0}
-    leaf = msgspec.json.schema(shape.annotation)
+    leaf = {name: each for name, each in msgspec.json.schema(shape.annotation).items() if name != "description"}
     return leaf if shape.is_text or "anyOf" in leaf else {"anyOf": [leaf, _REFERENCE]}
