@@ -1,0 +1,23 @@
+"""The actions: one typed function each. Importing this room fills the registry."""
+
+from . import drop_messages, header, inject, observe, rate_limit, redact, route, set, state, tools, verdicts
+from .registry import ACTIONS, Action, Kind, Moment, Pass
+
+__all__ = [
+    "ACTIONS",
+    "Action",
+    "Kind",
+    "Moment",
+    "Pass",
+    "drop_messages",
+    "header",
+    "inject",
+    "observe",
+    "rate_limit",
+    "redact",
+    "route",
+    "set",
+    "state",
+    "tools",
+    "verdicts",
+]

@@ -1,6 +1,6 @@
 """What evaluation says, as data: one outcome for each rule, one verdict, and everything that is to be done."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ import msgspec
 
 from .effects import (
     ChooseRoute,
+    Conceal,
     ObserveEffect,
     Op,
     Patch,
@@ -82,7 +83,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
     effect: VerdictEffect | None = None
     outcomes: tuple[Outcome, ...] = ()
-    effects: tuple[Patch | SetHeader, ...] = ()
+    effects: tuple[Patch | SetHeader | Conceal, ...] = ()
     route: ChooseRoute | None = None
     spends: tuple[Spend, ...] = ()
     fires: tuple[Fire, ...] = ()
@@ -116,6 +117,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     acted: frozenset[str] = frozenset()
     may_reask: bool = True
     answers: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    placeholder: Callable[[str, str], str] | None = None
+    """Names a redacted value by a stand-in, (pattern, value) -> placeholder; its key is in no record."""
 
 
 NO_FACTS: Final = Facts()

@@ -43,6 +43,14 @@ class SetHeader(msgspec.Struct, frozen=True):
     to: Literal["upstream", "client"] = "upstream"
 
 
+class Conceal(msgspec.Struct, frozen=True):
+    """A value was replaced by a placeholder that this caller's answers turn back; never part of a record."""
+
+    placeholder: str
+    value: str
+    tool_args: bool = False
+
+
 class VerdictKind(IntEnum):
     """What happens to the event; the greater is the stronger."""
 
@@ -162,7 +170,7 @@ class Notify(msgspec.Struct, frozen=True):
 VerdictEffect = Block | Respond | Drop | Steer
 StateEffect = Remember | Forget | Count | Label
 ObserveEffect = Log | Tag | Metric | Notify
-Effect = Patch | SetHeader | VerdictEffect | ChooseRoute | Take | StateEffect | ObserveEffect
+Effect = Patch | SetHeader | Conceal | VerdictEffect | ChooseRoute | Take | StateEffect | ObserveEffect
 
 STRENGTH: Final[Mapping[type, VerdictKind]] = {
     Respond: VerdictKind.RESPOND,

@@ -167,6 +167,9 @@ class Flow(Section):
     channel: Literal["answer", "reasoning", "refusal"] = "answer"
     window: Annotated[Text, Meta(description="Text sent before (256 code points at most), then what is held.")] = ""
     sent: Annotated[int, Meta(description="How many code points of the window were sent already.", ge=0)] = 0
+    settled: Annotated[
+        int, Meta(description="Up to where the window is about to be sent; what follows may yet become a match.", ge=0)
+    ] = 0
 
 
 class ShellRedirect(Section):
@@ -311,6 +314,8 @@ def _imply(event: dict[str, Any], given: Mapping[str, Any]) -> None:
             event["result"]["bytes"] = len(event["result"]["text"].encode())
     if "response" in event and "empty" not in given.get("response", {}):
         event["response"]["empty"] = not event["response"]["text"] and not event["response"]["tool_calls"]
+    if "text" in event and "settled" not in given.get("text", {}):
+        event["text"]["settled"] = len(event["text"]["window"])
     if "tool" in event and "text" not in given.get("tool", {}):
         event["tool"]["text"] = msgspec.json.encode(event["tool"]["args"]).decode()
 

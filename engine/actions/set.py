@@ -1,0 +1,113 @@
+"""Write, default, limit or remove one field of the request, or one argument of a tool call."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from engine.model.effects import Effect, Op, Patch
+from engine.model.phases import Phase
+
+from .params import FieldPath, Params, Value
+from .registry import Kind, Moment, action
+
+WRITABLE: Final[Mapping[Phase, tuple[str, ...]]] = {
+    Phase.REQUEST: ("request.model", "request.params.*"),
+    Phase.ATTEMPT: ("request.params.*",),
+    Phase.TOOL_CALL: ("tool.args.*",),
+}
+"""The fields that these actions may write, phase by phase."""
+
+_MISSING: Final = object()
+
+
+class SetParams(Params, frozen=True, kw_only=True):
+    path: Annotated[FieldPath, Meta(description="The field, with dots: `request.params.temperature`.")]
+    value: Annotated[Value, Meta(description="The new value; a string that is one template keeps the value's type.")]
+
+
+class PathParams(Params, frozen=True, kw_only=True):
+    path: Annotated[FieldPath, Meta(description="The field, with dots: `request.params.logit_bias`.")]
+    lone = "path"
+
+
+class ClampParams(Params, frozen=True, kw_only=True):
+    path: Annotated[FieldPath, Meta(description="The field, with dots: `request.params.max_tokens`.")]
+    min: Annotated[float | None, Meta(description="The least that goes on.")] = None
+    max: Annotated[float | None, Meta(description="The most that goes on.")] = None
+
+    def __post_init__(self) -> None:
+        if self.min is None and self.max is None:
+            raise ValueError("missing parameter 'min' or 'max'")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"'min' {self.min} is above 'max' {self.max}")
+
+
+def _current(event: Mapping[str, Any], steps: tuple[str, ...]) -> Any:
+    value: Any = event
+    for step in steps:
+        if not isinstance(value, Mapping) or step not in value:
+            return _MISSING
+        value = value[step]
+    return value
+
+
+def _write(event: Mapping[str, Any], steps: tuple[str, ...], value: Any) -> Iterator[Effect]:
+    """One operation; objects on the way that do not exist are made by it."""
+    if _current(event, steps) == value and type(_current(event, steps)) is type(value):
+        return
+    for depth in range(2, len(steps)):
+        if not isinstance(_current(event, steps[:depth]), Mapping):
+            for missing in reversed(steps[depth:]):
+                value = {missing: value}
+            steps = steps[:depth]
+            break
+    yield Patch((Op("add" if _current(event, steps) is _MISSING else "replace", steps, value),))
+
+
+@action(*WRITABLE, kind=Kind.TRANSFORM)
+def set_(params: SetParams, moment: Moment) -> Iterator[Effect]:
+    """Set a field to a value.
+
+    Example: `set: {path: request.params.temperature, value: 0.2}`.
+    """
+    yield from _write(moment.event, params.path.steps, params.value(moment.event, moment.env))
+
+
+@action(*WRITABLE, kind=Kind.TRANSFORM)
+def default(params: SetParams, moment: Moment) -> Iterator[Effect]:
+    """Set a field that the client left out, or sent as null.
+
+    Example: `default: {path: request.params.max_tokens, value: 4096}`.
+    """
+    if _current(moment.event, params.path.steps) in (_MISSING, None):
+        yield from _write(moment.event, params.path.steps, params.value(moment.event, moment.env))
+
+
+@action(*WRITABLE, kind=Kind.TRANSFORM)
+def unset(params: PathParams, moment: Moment) -> Iterator[Effect]:
+    """Remove a field.
+
+    Example: `unset: {path: request.params.logit_bias}`.
+    """
+    if _current(moment.event, params.path.steps) is not _MISSING:
+        yield Patch((Op("remove", params.path.steps),))
+
+
+@action(*WRITABLE, kind=Kind.TRANSFORM)
+def clamp(params: ClampParams, moment: Moment) -> Iterator[Effect]:
+    """Keep a number within bounds. A field that is not there, or is no number, is left alone.
+
+    Example: `clamp: {path: request.params.max_tokens, max: 8192}`.
+    """
+    value = _current(moment.event, params.path.steps)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    bounded: float = value
+    if params.min is not None and bounded < params.min:
+        bounded = params.min
+    if params.max is not None and bounded > params.max:
+        bounded = params.max
+    if bounded != value:
+        whole = isinstance(value, int) and float(bounded).is_integer()
+        yield from _write(moment.event, params.path.steps, int(bounded) if whole else bounded)

@@ -1,0 +1,201 @@
+"""`compile(files) -> RuleSet | diagnostics`: the one path from policy files to rules, for lint, start and reload."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from engine.diagnostics import Diagnostic, Where, warning
+from engine.diagnostics import error as diagnose
+
+from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
+from .link import FileLinker, Foreign, Linked
+from .names import FileNames, Path, suggestion
+from .read import ReadFile, read_policy
+from .rule import Rule
+from .ruleset import RuleSet
+from .spec import PolicySpec
+from .typecheck import check_types
+
+
+class PolicySource(msgspec.Struct, frozen=True):
+    """One policy file as it was read from disk, and what its source is granted. `overrides` are a pack's."""
+
+    file: str
+    text: str
+    grant: Grant = UNLIMITED
+    overrides: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        said = msgspec.json.encode((self.file, self.text, self.grant, self.overrides))
+        return hashlib.sha256(said).hexdigest()
+
+
+class CheckedPolicy(msgspec.Struct, frozen=True):
+    """A file without errors, as plain data that another process can link: the spec, and where its expressions stand."""
+
+    source: PolicySource
+    spec: PolicySpec
+    places: Mapping[str, Where]
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """What became of the files: the rules, unless an error stands among the diagnostics."""
+
+    ruleset: RuleSet | None
+    checked: tuple[CheckedPolicy, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not any(each.stops_loading for each in self.diagnostics)
+
+
+def compile_policies(
+    sources: Sequence[PolicySource], catalogue: Catalogue = UNKNOWN, require: Sequence[str] = ()
+) -> Compiled:
+    """Read, judge, link and type-check every file, then the set as a whole. Collects everything that is wrong."""
+    diagnostics: list[Diagnostic] = []
+    checked: list[CheckedPolicy] = []
+    linked: list[Linked] = []
+    for source in sources:
+        policy, links, found = check_file(source, catalogue)
+        diagnostics += found
+        if policy is not None and links is not None:
+            checked.append(policy)
+            linked.append(links)
+    diagnostics += _duplicate_policies(checked)
+    rules, said = join(linked)
+    diagnostics += said
+    ruleset = None
+    diagnostics = sorted(set(diagnostics), key=lambda each: (each.where, each.code))
+    if not any(each.stops_loading for each in diagnostics):
+        ruleset = RuleSet(rules, revision_of(sources), [each.spec.policy for each in checked])
+        missing = list(missing_requirements(ruleset, require))
+        diagnostics += missing
+        ruleset = None if missing else ruleset
+    return Compiled(ruleset, tuple(checked), tuple(diagnostics))
+
+
+def check_file(
+    source: PolicySource, catalogue: Catalogue
+) -> tuple[CheckedPolicy | None, Linked | None, list[Diagnostic]]:
+    """One file by itself: its spec and rules where it is right, and its findings."""
+    read = read_policy(source.text, source.file)
+    if read.spec is None:
+        return None, None, list(read.diagnostics)
+    spec = overridden(read.spec, source.overrides)
+    names = FileNames(spec, read.document.value, read.document.inside, catalogue)
+    linked = FileLinker(spec, source.file, names, source.grant).link()
+    found = [*read.diagnostics, *linked.diagnostics]
+    if not any(each.stops_loading for each in found):
+        found += check_types(spec, names)
+    if any(each.stops_loading for each in found):
+        return None, None, found
+    return CheckedPolicy(source, spec, _places(read, names)), linked, found
+
+
+def link_checked(policy: CheckedPolicy, catalogue: Catalogue) -> Linked:
+    """The rules of a file that was checked elsewhere; nothing is read and nothing is judged again."""
+
+    def locate(path: Path) -> Where:
+        return policy.places.get(_key(path), Where(policy.source.file))
+
+    def inside(path: Path, _start: int, _end: int) -> Where:
+        return locate(path)
+
+    names = FileNames(policy.spec, locate, inside, catalogue)
+    return FileLinker(policy.spec, policy.source.file, names, policy.source.grant).link()
+
+
+def join(linked: Iterable[Linked]) -> tuple[list[Rule], list[Diagnostic]]:
+    """The rules of all files, with the exceptions that one file makes to rules of another."""
+    rules = {rule.name: rule for each in linked for rule in each.rules}
+    diagnostics: list[Diagnostic] = []
+    for foreign in (one for each in linked for one in each.foreign):
+        rule = rules.get(foreign.rule)
+        if rule is None:
+            help = suggestion(foreign.rule, rules)
+            diagnostics.append(diagnose(403, f"the exception names no rule: '{foreign.rule}'", foreign.where, help))
+        elif foreign.policy not in rule.exceptable_by:
+            help = f"the rule must say so: exceptable_by: [{foreign.policy}]"
+            message = f"rule '{foreign.rule}' of another file does not allow this exception"
+            diagnostics.append(diagnose(404, message, foreign.where, help))
+        else:
+            exemptions = (*rule.exemptions, foreign.exemption)
+            rules[rule.name] = msgspec.structs.replace(rule, exemptions=exemptions, reads=rule.reads | foreign.reads)
+    return list(rules.values()), diagnostics
+
+
+def revision_of(sources: Sequence[PolicySource]) -> str:
+    """Twelve hexadecimal digits that name the content of a set of files, whatever their order."""
+    said = "".join(sorted(source.digest for source in sources))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+def missing_requirements(ruleset: RuleSet, require: Sequence[str]) -> Iterator[Diagnostic]:
+    """Policies that the operator requires must be loaded, with at least one rule that is enforced."""
+    enforced = {rule.policy for rule in ruleset.rules if rule.live}
+    for name in require:
+        if name not in enforced:
+            loaded = name in ruleset.policies
+            message = f"the required policy '{name}' is {'loaded, but enforces nothing' if loaded else 'not loaded'}"
+            help = "it stands under `require:` in the configuration"
+            yield diagnose(420, message, Where("lexgate.yaml"), help)
+
+
+def _duplicate_policies(checked: Sequence[CheckedPolicy]) -> Iterator[Diagnostic]:
+    first: dict[str, CheckedPolicy] = {}
+    for each in checked:
+        other = first.setdefault(each.spec.policy, each)
+        if other is not each:
+            message = f"policy '{each.spec.policy}' is already in {other.source.file}"
+            yield diagnose(
+                401, message, each.places.get(_key(("policy",)), Where(each.source.file)), "rename one of them"
+            )
+
+
+_OVERRIDABLE: Final = ("mode", "scope", "priority", "sets")
+
+
+def overridden(spec: PolicySpec, overrides: Mapping[str, Any]) -> PolicySpec:
+    """A pack with what the configuration changes of it: mode, scope, priority, and the content of its sets."""
+    changes: dict[str, Any] = {}
+    for name in _OVERRIDABLE:
+        if overrides.get(name) is None:
+            continue
+        value = {**spec.sets, **overrides["sets"]} if name == "sets" else overrides[name]
+        changes[name] = msgspec.convert(value, _field_type(name))
+    return msgspec.structs.replace(spec, **changes) if changes else spec
+
+
+def _field_type(name: str) -> Any:
+    return PolicySpec.__annotations__[name]
+
+
+def _places(read: ReadFile, names: FileNames) -> dict[str, Where]:
+    """Where each rule, and each expression, stands: all that a record says of places."""
+    paths: list[Path] = [("policy",), *(use.path for use in names.uses)]
+    spec = read.spec
+    if spec is not None:
+        paths += [("rules", index) for index in range(len(spec.rules))]
+    return {_key(path): read.document.value(path) for path in paths}
+
+
+def _key(path: Path) -> str:
+    return "/".join(map(str, path))
+
+
+__all__ = [
+    "CheckedPolicy",
+    "Compiled",
+    "Foreign",
+    "PolicySource",
+    "check_file",
+    "compile_policies",
+    "join",
+    "link_checked",
+    "warning",
+]

@@ -1,0 +1,328 @@
+"""From what a file says to rules that run: conditions compiled, actions with their parameters, limits, exceptions."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from engine.actions import ACTIONS, Kind
+from engine.actions.params import Expression, LinkError, Patterns, Text, Value, link, seconds
+from engine.actions.rate_limit import RateLimitParams
+from engine.actions.registry import DENIES_ON_ERROR
+from engine.actions.set import WRITABLE, ClampParams, PathParams, SetParams
+from engine.actions.state import CountParams, ForgetParams, LabelParams, RememberParams
+from engine.diagnostics import Diagnostic, Where
+from engine.language.patterns import PatternSet
+from engine.model.effects import Scope
+from engine.model.phases import Phase
+
+from .conditions import Tree, compile_tree
+from .context import UNLIMITED, Grant
+from .match import all_of
+from .matching import Reads, link_match, link_scope
+from .names import FileNames, Path
+from .reasons import Reasons
+from .rule import Exemption, Limit, Rule, Step
+from .spec import ExceptionSpec, PolicySpec, RuleSpec
+
+_ALWAYS_READ: Final[Reads] = frozenset({("caller", "id"), ("now", "epoch")})
+"""Rollout needs the caller, exceptions the time."""
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """An exception that `policy` makes to a rule of another file: the rule's full name, and whom it does not hold for."""
+
+    policy: str
+    rule: str
+    exemption: Exemption
+    reads: Reads
+    where: Where
+
+
+class Linked(msgspec.Struct, frozen=True):
+    """The rules of one file, its exceptions to rules of others, and what is wrong with it."""
+
+    rules: tuple[Rule, ...]
+    foreign: tuple[Foreign, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+class FileLinker:
+    """Links the rules of one policy file."""
+
+    def __init__(self, spec: PolicySpec, source: str, names: FileNames, grant: Grant = UNLIMITED) -> None:
+        self.spec = spec
+        self.source = source
+        self.names = names
+        self.grant = grant
+        own, granted = link_scope(spec.scope, ("scope",), names), link_scope(grant.scope, ("scope",), names)
+        self.scope = msgspec.structs.replace(own, tests=own.tests + granted.tests, reads=own.reads | granted.reads)
+
+    def link(self) -> Linked:
+        """All rules of the file with its exceptions; a rule that cannot be linked is left out and said."""
+        self._check_grant()
+        rules: dict[str, Rule] = {}
+        for index, spec in enumerate(self.spec.rules):
+            path: Path = ("rules", index)
+            self.names.origin = f"{self.spec.policy}/{spec.id}"
+            self.names.phase = spec.phase
+            if self.names.origin in rules:
+                self.names.wrong(402, f"the file has two rules '{spec.id}'", (*path, "id"), "rename one of them")
+            rule = self._rule(spec, path, index)
+            if rule is not None:
+                rules[self.names.origin] = rule
+        foreign = self._exceptions(rules)
+        return Linked(tuple(rules.values()), tuple(foreign), tuple(self.names.diagnostics))
+
+    def _check_grant(self) -> None:
+        limit = self.grant.max_priority
+        if limit is None:
+            return
+        places: list[tuple[int, Path]] = [(self.spec.priority, ("priority",))]
+        places += [
+            (rule.priority, ("rules", index, "priority"))
+            for index, rule in enumerate(self.spec.rules)
+            if rule.priority is not None
+        ]
+        for priority, path in places:
+            if priority > limit:
+                help = f"the configuration grants this source a priority of at most {limit}"
+                self.names.wrong(416, f"priority {priority} is beyond the source's grant", path, help)
+
+    def _rule(self, spec: RuleSpec, path: Path, position: int) -> Rule | None:
+        before = sum(each.stops_loading for each in self.names.diagnostics)
+        steps = [
+            step
+            for number, each in enumerate(spec.actions)
+            if (step := self._step(spec, each, (*path, "actions", number)))
+        ]
+        when = self._tree(spec.when, (*path, "when"))
+        unless = self._tree(spec.unless, (*path, "unless"))
+        matching = link_match(spec.match, spec.phase, (*path, "match"), self.names)
+        limit = self._limit(spec, steps, path)
+        self._check_shape(spec, steps, tree_reads(when, unless), path)
+        if sum(each.stops_loading for each in self.names.diagnostics) > before or not steps:
+            return None
+        kinds = {step.action.kind for step in steps}
+        denies = spec.on_error == "deny" if spec.on_error else bool(kinds & DENIES_ON_ERROR)
+        rollout = spec.rollout if spec.rollout is not None else self.spec.rollout
+        reads = _ALWAYS_READ | matching.reads | self.scope.reads
+        reads |= tree_reads(when) | tree_reads(unless)
+        reads = reads.union(*(step_reads(step, spec.phase) for step in steps))
+        if limit is not None:
+            reads |= limit.per.condition.reads
+        return Rule(
+            name=self.names.origin,
+            policy=self.spec.policy,
+            id=spec.id,
+            phase=spec.phase,
+            description=spec.description,
+            severity=spec.severity,
+            mode=spec.mode or self.spec.mode,
+            priority=self.spec.priority if spec.priority is None else spec.priority,
+            position=position,
+            where=self.names.locate(path),
+            source=self.source,
+            index=matching.index,
+            matches=all_of([*self.scope.tests, *matching.tests]),
+            exemptions=(),
+            when=when,
+            unless=unless,
+            reasons=Reasons(when, unless),
+            limit=limit,
+            rollout=rollout,
+            denies_on_error=denies,
+            steps=tuple(steps),
+            reads=reads,
+            admission=spec.phase is Phase.REQUEST and Kind.METER in kinds,
+            delay=spec.delay,
+            window=spec.window,
+            exceptable_by=tuple(spec.exceptable_by),
+        )
+
+    def _tree(self, written: Any, path: Path) -> Tree | None:
+        if written is None:
+            return None
+        return compile_tree(written, path, self.names.expression, self.names.locate)
+
+    def _step(self, rule: RuleSpec, written: Mapping[str, Any], path: Path) -> Step | None:
+        if len(written) != 1:
+            self.names.wrong(110, "a step names one action", path, "begin a new step with '- ' for the second")
+            return None
+        name, value = next(iter(written.items()))
+        at: Path = (*path, name)
+        action = ACTIONS.get(name)
+        if action is None:
+            self.names.unknown(411, "action", name, ACTIONS, at)
+            return None
+        if rule.phase not in action.phases:
+            fitting = ", ".join(phase.value for phase in Phase if phase in action.phases)
+            self.names.wrong(409, f"'{name}' is no action of phase {rule.phase}", at, f"its phases are {fitting}")
+            return None
+        if not self.grant.allows(name):
+            help = "the configuration may grant it: policies: [{path: ..., actions: [...]}]"
+            self.names.wrong(416, f"'{name}' is not granted to this source", at, help)
+            return None
+        try:
+            params = link(action.params, value, at, self.names)
+        except LinkError as wrong:
+            self.names.wrong(411, f"{name}: {wrong}", wrong.path or at, wrong.help)
+            return None
+        step = Step(action, params, self.names.locate(at))
+        self._check_step(step, rule, at)
+        return step
+
+    def _check_step(self, step: Step, rule: RuleSpec, path: Path) -> None:
+        match step.params:
+            case SetParams(path=field) | PathParams(path=field) | ClampParams(path=field):
+                writable = WRITABLE[rule.phase]
+                if not any(re.fullmatch(each.replace(".", r"\.").replace("*", r".+"), str(field)) for each in writable):
+                    help = f"in phase {rule.phase} it may write {' and '.join(writable)}"
+                    self.names.wrong(418, f"'{field}' cannot be written here", (*path, "path"), help)
+            case (
+                RememberParams(in_=Scope.GLOBAL)
+                | ForgetParams(in_=Scope.GLOBAL)
+                | CountParams(in_=Scope.GLOBAL)
+                | LabelParams(in_=Scope.GLOBAL)
+            ) if not self.grant.allows_global_state:
+                help = "the configuration may grant it: policies: [{path: ..., actions: [..., global]}]"
+                self.names.wrong(416, "global state is not granted to this source", (*path, "in"), help)
+            case RateLimitParams(of="tokens" | "concurrency") if rule.phase is Phase.REQUEST:
+                help = "in `request` only requests are counted; tokens and concurrency belong to an attempt"
+                self.names.wrong(419, f"a limit of {step.params.of} belongs in phase attempt", (*path, "of"), help)
+            case _:
+                pass
+
+    def _check_shape(self, rule: RuleSpec, steps: Sequence[Step], reads: Reads, path: Path) -> None:
+        kinds = {step.action.kind for step in steps}
+        if rule.delay is not None and rule.phase is not Phase.RESPONSE:
+            self.names.wrong(419, "'delay' belongs to phase response", (*path, "delay"))
+        if rule.window is not None and rule.phase is not Phase.TEXT:
+            self.names.wrong(419, "'window' belongs to phase text", (*path, "window"))
+        if rule.phase is Phase.RESPONSE and Kind.VERDICT in kinds and rule.delay != "all":
+            help = "say `delay: all`: the whole answer waits until it is judged"
+            self.names.wrong(
+                422, "a verdict in phase response comes too late for an answer that was sent", (*path, "id"), help
+            )
+        if rule.phase is Phase.REQUEST and Kind.METER in kinds and kinds & {Kind.PROTECT, Kind.TRANSFORM, Kind.VERDICT}:
+            help = "a rate limit is taken before everything else, on the request as it came: write a rule of its own"
+            self.names.wrong(
+                421, "a rate limit cannot share a rule with transforms and verdicts", (*path, "actions"), help
+            )
+        if rule.phase is Phase.DONE and rule.on_error == "deny":
+            self.names.wrong(
+                419, "nothing can be refused in phase done", (*path, "on_error"), "leave it out: errors are skipped"
+            )
+        if rule.phase is Phase.TEXT:
+            self._check_widths(rule, steps, reads, path)
+
+    def _check_widths(self, rule: RuleSpec, steps: Sequence[Step], reads: Reads, path: Path) -> None:
+        """A stream is held back only as far as a match can reach, so that must be known."""
+        for each in pattern_sets(steps):
+            for pattern in each.unbounded:
+                help = "say how wide a match may be: {re2: '...', max_width: 200}"
+                message = f"pattern '{pattern.name}' can match without bound, and a stream cannot wait for it"
+                self.names.wrong(502, message, (*path, "actions"), help)
+        looks = any(path in ((), ("text",)) or path[:2] == ("text", "window") for path in reads)
+        keyword = rule.match is not None and rule.match.keyword is not None
+        if rule.window is None and (looks or keyword):
+            help = "add `window: 200`: so many code points are held back, and stand in `text.window`"
+            self.names.wrong(503, "a condition on flowing text needs to know how far it looks", (*path, "id"), help)
+
+    def _limit(self, rule: RuleSpec, steps: Sequence[Step], path: Path) -> Limit | None:
+        spec = rule.limit
+        if spec is None:
+            return None
+        at: Path = (*path, "limit")
+        kinds = {step.action.kind for step in steps}
+        if kinds & {Kind.METER, Kind.PROTECT, Kind.TRANSFORM}:
+            help = "a meter has a limit of its own; a transform must give the same bytes on every turn"
+            self.names.wrong(415, "a limit cannot stand on a meter or a transform of content", at, help)
+        if Kind.VERDICT in kinds and spec.beyond is None:
+            help = "say `beyond: allow` or `beyond: block`"
+            self.names.wrong(415, "a limit on a verdict must say what happens beyond it", at, help)
+        if Kind.VERDICT in kinds and spec.beyond == "allow" and rule.severity in ("high", "critical"):
+            help = "a guard of this severity must not wear out: `beyond: block`"
+            self.names.wrong(415, f"`beyond: allow` is refused at severity {rule.severity}", (*at, "beyond"), help)
+        try:
+            every = seconds(spec.every)
+        except LinkError as wrong:
+            self.names.wrong(415, str(wrong), (*at, "every"), wrong.help)
+            return None
+        return Limit(spec.max, every, Expression(self.names.expression(spec.per, (*at, "per"))), spec.beyond == "block")
+
+    def _exceptions(self, rules: dict[str, Rule]) -> list[Foreign]:
+        foreign: list[Foreign] = []
+        for index, spec in enumerate(self.spec.exceptions):
+            path: Path = ("exceptions", index)
+            name = spec.rule if "/" in spec.rule else f"{self.spec.policy}/{spec.rule}"
+            rule = rules.get(name)
+            own = name.startswith(f"{self.spec.policy}/")
+            if rule is None and own:
+                if any(each.id == name.partition("/")[2] for each in self.spec.rules):
+                    continue
+                ids = [each.id for each in self.spec.rules]
+                self.names.unknown(403, "rule", name.partition("/")[2], ids, (*path, "rule"))
+                continue
+            linked = self._exemption(spec, rule.phase if rule is not None else Phase.REQUEST, path)
+            if linked is None:
+                continue
+            exemption, reads = linked
+            if rule is not None:
+                exemptions = (*rule.exemptions, exemption)
+                rules[name] = msgspec.structs.replace(rule, exemptions=exemptions, reads=rule.reads | reads)
+            else:
+                foreign.append(Foreign(self.spec.policy, name, exemption, reads, self.names.locate((*path, "rule"))))
+        return foreign
+
+    def _exemption(self, spec: ExceptionSpec, phase: Phase, path: Path) -> tuple[Exemption, Reads] | None:
+        try:
+            last = date.fromisoformat(spec.expires)
+        except ValueError:
+            self.names.wrong(405, f"'{spec.expires}' is not a day", (*path, "expires"), "write it as 2027-01-31")
+            return None
+        self.names.phase = phase
+        until = datetime.combine(last + timedelta(days=1), time(), UTC).timestamp()
+        matching = link_match(spec.match, phase, (*path, "match"), self.names)
+        when = self._tree(spec.when, (*path, "when"))
+        reads = matching.reads | tree_reads(when)
+        return Exemption(matching.test, when, until, spec.reason), reads
+
+
+def pattern_sets(steps: Iterable[Step]) -> list[PatternSet]:
+    """The pattern sets that the steps look for."""
+    return [
+        value.set
+        for step in steps
+        for name in step.params.__struct_fields__
+        if isinstance(value := getattr(step.params, name), Patterns)
+    ]
+
+
+def step_reads(step: Step, phase: Phase) -> Reads:
+    """The fields of the event that one step reads: by itself, and in its templates and expressions."""
+    reads: set[tuple[str, ...]] = set(step.action.reads.get(phase, frozenset()))
+    for name in step.params.__struct_fields__:
+        match getattr(step.params, name):
+            case Text() | Value() as linked:
+                for template in linked.templates:
+                    reads |= template.reads
+            case Expression(condition=condition):
+                reads |= condition.reads
+            case _:
+                pass
+    match step.params:
+        case SetParams(path=field) | PathParams(path=field) | ClampParams(path=field):
+            reads.add(field.steps[:2])
+        case _:
+            pass
+    return frozenset(reads)
+
+
+def tree_reads(*trees: Tree | None) -> Reads:
+    """The fields that conditions read."""
+    return frozenset(
+        path for tree in trees if tree is not None for leaf in tree.leaves() for path in leaf.condition.reads
+    )

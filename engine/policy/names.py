@@ -1,0 +1,202 @@
+"""The names of one policy file, looked up and compiled: sets, patterns, definitions, and what expressions make of them."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from engine.actions.params import LinkError
+from engine.diagnostics import Diagnostic, Where
+from engine.diagnostics import error as diagnose
+from engine.language import Condition, ConditionError, Names, Template, compile_expression, compile_template
+from engine.language.definitions import compile_definitions
+from engine.language.nodes import Node
+from engine.language.patterns import PatternError, PatternSet, compile_pattern
+from engine.model.phases import Phase
+from engine.model.plan import PlanError, named, parse_plan, plan_text
+
+from .context import UNKNOWN, Catalogue
+from .spec import PolicySpec, SetReference, Values, WithWidth
+
+Path = tuple[str | int, ...]
+Locate = Callable[[Path], Where]
+Inside = Callable[[Path, int, int], Where]
+
+_SHOWN: Final = 12
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "") if names else "none"
+
+
+class Use(msgspec.Struct, frozen=True):
+    """An expression of the file: the text at `path`, from `offset` on, in a rule of `phase` (None: a definition)."""
+
+    path: Path
+    node: Node
+    offset: int
+    phase: Phase | None
+
+
+class FileNames:
+    """The names of one policy file, as its expressions and parameters may use them.
+
+    What is wrong is collected in `diagnostics`, so that the author sees all of it at once.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        locate: Locate,
+        inside: Inside,
+        catalogue: Catalogue = UNKNOWN,
+    ) -> None:
+        self.spec = spec
+        self.locate = locate
+        self.inside = inside
+        self.catalogue = catalogue
+        self.diagnostics: list[Diagnostic] = []
+        self.uses: list[Use] = []
+        self.phase: Phase | None = None
+        self.used: set[tuple[str, str]] = set()
+        self.origin = spec.policy
+        self._sets = {name: tuple(items) for name, items in spec.sets.items()}
+        self._patterns = self._pattern_sets()
+        self.scope = Names(self._sets, self._patterns, {})
+        self.scope = Names(self._sets, self._patterns, self._definitions())
+
+    # -- what is wrong --
+
+    def wrong(self, number: int, message: str, path: Path, help: str = "") -> None:
+        self.diagnostics.append(diagnose(number, message, self.locate(path), help))
+
+    def _wrong_condition(self, wrong: ConditionError, path: Path) -> None:
+        number = {"syntax": 201, "unknown-function": 209, "invalid-arity": 210, "unknown-name": 213, "cycle": 408}.get(
+            wrong.kind, 211
+        )
+        message, _, help = wrong.message.partition("; ")
+        where = self.inside(path, wrong.start, max(wrong.end, wrong.start + 1))
+        self.diagnostics.append(diagnose(number, message, where, help))
+
+    # -- names --
+
+    def _pattern_sets(self) -> dict[str, PatternSet]:
+        return {
+            name: self._pattern_set(name, written, ("patterns", name)) for name, written in self.spec.patterns.items()
+        }
+
+    def _pattern_set(self, name: str, written: Mapping[str, Any], path: Path) -> PatternSet:
+        found = []
+        for key, pattern in written.items():
+            at: Path = (*path, key)
+            text, width = pattern, None
+            if isinstance(pattern, WithWidth):
+                text, width, at = pattern.re2, pattern.max_width, (*at, "re2")
+            elif isinstance(pattern, dict):
+                text, width, at = pattern["re2"], pattern.get("max_width"), (*at, "re2")
+            try:
+                found.append(compile_pattern(key, text, width))
+            except PatternError as wrong:
+                where = self.inside(at, wrong.start, wrong.end)
+                self.diagnostics.append(diagnose(501, wrong.message, where, wrong.help))
+        return PatternSet(name, found)
+
+    def _definitions(self) -> dict[str, Condition]:
+        found, wrong = compile_definitions(self.spec.definitions, self.scope)
+        for name, error in wrong.items():
+            self._wrong_condition(error, ("definitions", name))
+            found[name] = compile_expression("`null`")
+        self.uses += [Use(("definitions", name), each.node, 0, None) for name, each in found.items()]
+        return found
+
+    # -- the Linker of parameters --
+
+    def template(self, text: str, path: Path) -> Template | str:
+        try:
+            template = compile_template(text, self.scope, self.origin)
+            if isinstance(template, Template):
+                self.uses += [Use(path, piece.condition.node, piece.start, self.phase) for piece in template.pieces]
+            return template
+        except ConditionError as wrong:
+            self._wrong_condition(wrong, path)
+            return ""
+
+    def expression(self, text: str, path: Path) -> Condition:
+        try:
+            condition = compile_expression(text, self.scope, self.origin)
+            self.uses.append(Use(path, condition.node, 0, self.phase))
+            return condition
+        except ConditionError as wrong:
+            self._wrong_condition(wrong, path)
+            return compile_expression("`null`")
+
+    def patterns(self, value: Any, path: Path) -> PatternSet:
+        match value:
+            case str():
+                self.used.add(("patterns", value))
+                if value in self._patterns:
+                    return self._patterns[value]
+                self.unknown(407, "pattern set", value, self._patterns, path)
+                return PatternSet(value, ())
+            case list():
+                sets = [self.patterns(name, (*path, index)) for index, name in enumerate(value)]
+                return PatternSet("+".join(each.name for each in sets), [one for each in sets for one in each.patterns])
+            case dict():
+                return self._pattern_set(self.origin, value, path)
+            case _:
+                raise LinkError(f"expected a pattern set, found {value!r}", path)
+
+    def values(self, value: Values, path: Path) -> tuple[str, ...]:
+        """A string, a list, or `{$set: name}`, as names."""
+        match value:
+            case str():
+                return (value,)
+            case SetReference(set=name):
+                self.used.add(("sets", name))
+                if name not in self._sets:
+                    self.unknown(406, "set", name, self._sets, (*path, "$set"))
+                return self._sets.get(name, ())
+            case _:
+                return tuple(value)
+
+    def names(self, value: Any, path: Path) -> tuple[str, ...]:
+        match value:
+            case str():
+                return (value,)
+            case {"$set": str(name)}:
+                return self.values(SetReference(name), path)
+            case list() if all(isinstance(item, str) for item in value):
+                return tuple(value)
+            case _:
+                raise LinkError(f"expected names, found {value!r}", path, "a name, a list of names, or {$set: name}")
+
+    def route(self, value: Any, path: Path) -> str:
+        try:
+            text = plan_text(value)
+            name = named(text)
+            if name is not None:
+                routes = self.catalogue.routes
+                if routes is not None and name not in routes:
+                    self.unknown(413, "route", name, routes, path)
+                return text
+            plan = parse_plan(text)
+        except PlanError as wrong:
+            where = self.inside(path, wrong.start, wrong.end) if isinstance(value, str) else self.locate(path)
+            self.diagnostics.append(diagnose(414, wrong.message, where, wrong.help))
+            return ""
+        for leg in plan.legs:
+            backends = self.catalogue.backends
+            if backends is not None and leg.backend not in backends:
+                self.unknown(412, "backend", leg.backend, backends, path)
+        return text
+
+    def unknown(self, number: int, what: str, name: str, known: Iterable[str], path: Path) -> None:
+        known = list(known)
+        self.wrong(number, f"unknown {what} '{name}'", path, suggestion(name, known) or f"known: {listed(known)}")

@@ -1,0 +1,196 @@
+"""A policy file's text as a spec with positions: YAML read, shape judged, every mistake said where it stands."""
+
+import difflib
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import jsonschema
+import msgspec
+
+from engine import documents
+from engine.diagnostics import Diagnostic
+from engine.diagnostics import error as diagnose
+from engine.documents import Document
+
+from .schema import policy_schema
+from .spec import PolicySpec
+
+Path = tuple[str | int, ...]
+
+
+class ReadFile(msgspec.Struct, frozen=True):
+    """One policy file. `spec` is None where its shape is wrong, which `diagnostics` then say."""
+
+    document: Document
+    spec: PolicySpec | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def read_policy(source: str, file: str) -> ReadFile:
+    """Read one file. `msgspec` judges a right file fast; for a wrong one `jsonschema` finds every mistake."""
+    document = documents.load(source, file)
+    found = list(document.diagnostics)
+    if not document.sound:
+        return ReadFile(document, None, tuple(found))
+    if document.data is None:
+        found.append(diagnose(103, "the file is empty", document.value(()), "a policy begins with `version: 1`"))
+        return ReadFile(document, None, tuple(found))
+    try:
+        spec = msgspec.convert(document.data, PolicySpec)
+    except msgspec.ValidationError as wrong:
+        said = list(shape_diagnostics(document))
+        if not said:
+            said = [diagnose(104, str(wrong), document.value(()))]
+        return ReadFile(document, None, (*found, *said))
+    said = list(_step_diagnostics(document))
+    return ReadFile(document, None if any(each.stops_loading for each in said) else spec, (*found, *said))
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    """Made when the first mistake is met: a right file never needs it."""
+    return jsonschema.Draft202012Validator(policy_schema())
+
+
+def shape_diagnostics(document: Document) -> Iterator[Diagnostic]:
+    """What the schema finds wrong, mistake by mistake."""
+    for wrong in _validator().iter_errors(document.data):
+        yield from _explained(wrong, document)
+
+
+def _step_diagnostics(document: Document) -> Iterator[Diagnostic]:
+    """Steps and conditions are open in the spec's types; the schema judges them only where the quick look finds fault."""
+    rules = document.data.get("rules", [])
+    if all(_looks_right(rule) for rule in [*rules, *document.data.get("exceptions", [])]):
+        return
+    yield from shape_diagnostics(document)
+
+
+def _looks_right(rule: Mapping[str, Any]) -> bool:
+    steps = rule.get("actions", [])
+    if not all(isinstance(step, dict) and len(step) == 1 for step in steps):
+        return False
+    return all(_is_condition(rule[key]) for key in ("when", "unless") if key in rule)
+
+
+def _is_condition(written: Any) -> bool:
+    match written:
+        case str():
+            return bool(written)
+        case bool():
+            return True
+        case {"not": child} if len(written) == 1:
+            return _is_condition(child)
+        case {"any": list(children)} | {"all": list(children)} if len(written) == 1 and children:
+            return all(_is_condition(child) for child in children)
+        case _:
+            return False
+
+
+def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterator[Diagnostic]:
+    """One finding of the schema in the reader's words, at its place."""
+    path: Path = tuple(wrong.absolute_path)
+    schema: Any = wrong.schema
+    wanted: Any = wrong.validator_value
+    instance: Any = wrong.instance
+    match wrong.validator:
+        case "anyOf" | "oneOf" if wrong.context:
+            yield from _explained(_likeliest(wrong), document)
+        case "additionalProperties" if isinstance(wrong.instance, dict):
+            known = list(schema.get("properties", {}))
+            for key in wrong.instance:
+                if key not in known:
+                    near = difflib.get_close_matches(str(key), known, n=1)
+                    help = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+                    yield diagnose(101, f"unknown key '{key}'", document.key((*path, key)), help)
+        case "required":
+            for key in wanted:
+                if key not in instance:
+                    yield diagnose(
+                        102,
+                        f"the key '{key}' is missing",
+                        document.key(path),
+                        str(schema.get("properties", {}).get(key, {}).get("description", "")),
+                    )
+        case "minProperties" | "maxProperties" if "actions" in path:
+            message = "a step names one action" if wrong.instance else "a step names an action"
+            yield diagnose(110, message, document.value(path), "each step is one list item: `- block: {message: ...}`")
+        case "enum":
+            allowed = [str(each) for each in wanted]
+            near = difflib.get_close_matches(str(wrong.instance), allowed, n=1)
+            help = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(allowed)}"
+            yield diagnose(105, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
+        case "type":
+            names = " or ".join(_TYPES[each] for each in ([wanted] if isinstance(wanted, str) else wanted))
+            yield diagnose(104, f"expected {names}, found {_shown(wrong.instance)}", document.value(path))
+        case "pattern" if path and path[-1] in ("policy", "id"):
+            help = "lower-case words with hyphens: no-force-push"
+            yield diagnose(106, f"{_shown(wrong.instance)} is not a name", document.value(path), help)
+        case _:
+            yield diagnose(104, _sentence(wrong), document.value(path))
+
+
+_TYPES: Final[Mapping[str, str]] = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+_JSON_TYPES: Final[Mapping[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+
+
+def _likeliest(wrong: jsonschema.ValidationError) -> jsonschema.ValidationError:
+    """Of the alternatives that all failed, the mistake in the one that was meant: whose type is that of the value."""
+    kind = _JSON_TYPES.get(type(wrong.instance), "")
+    fitting = [
+        each for each in wrong.context or () if not (each.validator == "type" and each.instance is wrong.instance)
+    ]
+    if fitting:
+        return max(fitting, key=lambda each: len(each.absolute_path))
+    wanted = sorted({str(each.validator_value) for each in wrong.context or () if each.validator == "type"} - {kind})
+    first = (wrong.context or [wrong])[0]
+    if first.validator == "type":
+        first.validator_value = [each for each in wanted if each in _TYPES] or first.validator_value
+    return first
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case None:
+            return "nothing"
+        case _:
+            text = msgspec.json.encode(value).decode()
+            return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _sentence(wrong: jsonschema.ValidationError) -> str:
+    value = _shown(wrong.instance)
+    match wrong.validator:
+        case "minimum" | "exclusiveMinimum":
+            return f"{value} is too small: the least is {wrong.validator_value}"
+        case "maximum" | "exclusiveMaximum":
+            return f"{value} is too large: the most is {wrong.validator_value}"
+        case "minLength" | "minItems" | "minProperties":
+            return "it must not be empty"
+        case "const":
+            return f"expected {wrong.validator_value}, found {value}"
+        case "pattern":
+            return f"{value} is not written as it should be: {wrong.validator_value}"
+        case _:
+            return str(wrong.message)

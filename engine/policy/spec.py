@@ -1,0 +1,183 @@
+"""What a policy file says, as data: the shape of the file, before any name in it is looked up."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.model.decision import Mode
+from engine.model.phases import Phase
+
+Identifier = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=80)]
+Priority = Annotated[int, Meta(ge=-10_000, le=10_000)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Width = Annotated[int, Meta(ge=1, le=65_536)]
+Condition = Any
+"""A JMESPath text, or a tree of `any:`, `all:`, `not:` with texts as leaves; `policy.conditions` judges it."""
+
+
+class SetReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`{$set: name}`: a named list of the file."""
+
+    set: Annotated[str, Meta(description="The set's name.")] = msgspec.field(name="$set")
+
+
+Values = str | list[str] | SetReference
+
+
+class WithWidth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pattern that needs a stated width, because it could match without bound."""
+
+    re2: Annotated[str, Meta(description="The pattern, in RE2's syntax.")]
+    max_width: Annotated[Width | None, Meta(description="The widest match that counts, in code points.")] = None
+
+
+Pattern = str | WithWidth
+
+
+class ScopeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a policy is for; every key must hold, a list means any of."""
+
+    caller: Values | None = None
+    team: Values | None = None
+    role: Values | None = None
+    agent: Annotated[Values | None, Meta(description="Client-supplied: no one is kept in by it.")] = None
+    key: Values | None = None
+    ip: Annotated[Values | None, Meta(description="Addresses or CIDR networks.")] = None
+
+
+class MatchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an event must be for the rule to be looked at; every key must hold, a list means any of.
+
+    Values are exact or globs (`*`, `?`); models and tools are compared without case.
+    """
+
+    caller: Values | None = None
+    team: Values | None = None
+    role: Values | None = None
+    agent: Values | None = None
+    key: Values | None = None
+    ip: Annotated[Values | None, Meta(description="Addresses or CIDR networks.")] = None
+    protocol: Values | None = None
+    model: Values | None = None
+    backend: Values | None = None
+    route: Values | None = None
+    stream: bool | None = None
+    tool: Values | None = None
+    command: Values | None = None
+    label: Values | None = None
+    keyword: Annotated[Values | None, Meta(description="A word of the phase's text, without case.")] = None
+    pattern: Annotated[Values | None, Meta(description="A pattern set, looked for in the phase's text.")] = None
+    status: Annotated[int | str | list[int | str] | None, Meta(description="429, or `5xx`.")] = None
+    not_: Annotated["MatchSpec | None", Meta(description="The same keys; none of them may hold.")] = msgspec.field(
+        default=None, name="not"
+    )
+
+
+class LimitSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a rule acts; for reminders, not for guarding."""
+
+    max: Annotated[int, Meta(description="How many times in `every`.", ge=1)] = 1
+    every: Annotated[float | str, Meta(description="A length of time: seconds, `90s`, `1h`.")] = "1h"
+    per: Annotated[str, Meta(description="An expression; what is counted apart. Default: the session.")] = "session.id"
+    beyond: Annotated[
+        Literal["allow", "block"] | None,
+        Meta(description="What a verdict beyond the limit means; must be said in words on a verdict."),
+    ] = None
+
+
+class RuleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One rule."""
+
+    id: Annotated[Identifier, Meta(description="Unique in the file; the rule's full name is `policy/id`.")]
+    phase: Annotated[Phase, Meta(description="When the rule is evaluated.")]
+    actions: Annotated[
+        list[dict[str, Any]], Meta(description="What happens, in order; each step names one action.", min_length=1)
+    ]
+    description: Annotated[str, Meta(description="Why the rule exists, for the reader.")] = ""
+    severity: Annotated[
+        Literal["low", "medium", "high", "critical"], Meta(description="How bad it is when the rule does not hold.")
+    ] = "medium"
+    match: Annotated[MatchSpec | None, Meta(description="Structured, indexed conditions.")] = None
+    when: Annotated[Condition, Meta(description="A condition; the rule matches when it is true.")] = None
+    unless: Annotated[Condition, Meta(description="A condition; the rule does not match when it is true.")] = None
+    limit: Annotated[LimitSpec | None, Meta(description="How often the rule acts.")] = None
+    mode: Annotated[Mode | None, Meta(description="Overrides the file's.")] = None
+    priority: Annotated[Priority | None, Meta(description="Overrides the file's; the higher has the last word.")] = None
+    rollout: Annotated[Percent | None, Meta(description="Enforce for this percentage of callers, shadow the rest.")] = (
+        None
+    )
+    on_error: Annotated[
+        Literal["deny", "skip"] | None,
+        Meta(description="What an error in the rule means; the default depends on the kind of action."),
+    ] = None
+    delay: Annotated[
+        Literal["end", "all"] | None,
+        Meta(description="Phase `response`: hold back the end of the answer, or all of it."),
+    ] = None
+    window: Annotated[
+        Width | None, Meta(description="Phase `text`: how many code points a condition on the text may look at.")
+    ] = None
+    exceptable_by: Annotated[
+        list[str], Meta(description="Policies of other files that may make exceptions to this rule.")
+    ] = []
+
+
+class ExceptionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Somebody for whom a rule does not hold, for a reason, until a day."""
+
+    rule: Annotated[str, Meta(description="`policy/id`.")]
+    reason: Annotated[str, Meta(description="Why; a ticket.", min_length=1)]
+    expires: Annotated[
+        str, Meta(description="The last day on which it holds, in UTC: 2027-01-31.", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    ]
+    match: Annotated[MatchSpec | None, Meta(description="For which events.")] = None
+    when: Annotated[Condition, Meta(description="For which events, as a condition.")] = None
+
+
+class ExpectSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a test expects of the decision; what it does not name is not looked at."""
+
+    verdict: Literal["allow", "respond", "drop", "steer", "hold", "block"] | None = None
+    by: Annotated[str | None, Meta(description="The rule whose verdict won; short or full name.")] = None
+    rules: Annotated[list[str] | None, Meta(description="Exactly the rules that matched and are enforced.")] = None
+    shadow: Annotated[list[str] | None, Meta(description="Exactly the rules that matched in shadow.")] = None
+    outcomes: Annotated[
+        dict[str, Literal["no_match", "excepted", "limited", "matched", "error"]] | None,
+        Meta(description="The outcome of single rules."),
+    ] = None
+    message: Annotated[str | None, Meta(description="What the verdict says, whole.")] = None
+    code: str | None = None
+    status: int | None = None
+    route: str | None = None
+    event: Annotated[
+        dict[str, Any] | None, Meta(description="Expressions on the event after the transforms, and their values.")
+    ] = None
+    patch: Annotated[list[dict[str, Any]] | None, Meta(description="The whole patch, as JSON Patch operations.")] = None
+
+
+class CaseSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One event and what must come of it."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    given: Annotated[dict[str, Any], Meta(description="A partial event; the schema's defaults complete it.")]
+    expect: ExpectSpec
+
+
+class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One policy file."""
+
+    version: Annotated[Literal[1], Meta(description="The version of the language.")]
+    policy: Annotated[Identifier, Meta(description="The policy's name, unique in the set.")]
+    description: Annotated[str, Meta(description="What the policy is for.")] = ""
+    owner: Annotated[str, Meta(description="Whom to ask.")] = ""
+    scope: Annotated[ScopeSpec | None, Meta(description="Whom it is for; ANDed into every rule.")] = None
+    mode: Annotated[Mode, Meta(description="For every rule that does not say otherwise.")] = Mode.ENFORCE
+    priority: Annotated[Priority, Meta(description="The higher has the last word.")] = 100
+    rollout: Annotated[Percent | None, Meta(description="For every rule that does not say otherwise.")] = None
+    sets: Annotated[dict[Identifier, list[str]], Meta(description="Named lists.")] = {}
+    patterns: Annotated[dict[Identifier, dict[str, Pattern]], Meta(description="Named sets of RE2 patterns.")] = {}
+    definitions: Annotated[dict[Identifier, str], Meta(description="Named expressions, on the whole event.")] = {}
+    rules: Annotated[list[RuleSpec], Meta(description="The rules.")] = []
+    exceptions: Annotated[list[ExceptionSpec], Meta(description="For whom a rule does not hold.")] = []
+    tests: Annotated[list[CaseSpec], Meta(description="Run by `policy test`, and before a set goes live.")] = []
