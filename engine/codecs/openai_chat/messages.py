@@ -300,7 +300,9 @@ def _in_content(part: Part) -> bool:
 def _write_parts(encoded: dict[str, Any], parts: Sequence[Part], before: Sequence[Part]) -> None:
     content = [part for part in parts if _in_content(part)]
     if content != [part for part in before if _in_content(part)]:
-        encoded["content"] = _encode_content(content, isinstance(encoded.get("content"), list))
+        # A string stays a string, a list a list; a message of our own with several parts is a list.
+        as_list = len(content) > 1 if encoded.get("content") is None else isinstance(encoded["content"], list)
+        encoded["content"] = _encode_content(content, as_list)
     beside = {kind: _beside(parts, kind) for kind in ("reasoning", "refusal")}
     if beside["reasoning"] != _beside(before, "reasoning"):
         write_reasoning(encoded, beside["reasoning"])
@@ -314,10 +316,10 @@ def _beside(parts: Sequence[Part], kind: str) -> str:
     return "".join(part.text for part in parts if part.kind == kind and not _in_content(part))
 
 
-def _encode_content(parts: Sequence[Part], was_list: bool) -> Any:
-    """A string stays a string, a list a list. Empty texts are left out: providers refuse them."""
+def _encode_content(parts: Sequence[Part], as_list: bool) -> Any:
+    """Parts that are not text make a list of it. Empty texts are left out: providers refuse them."""
     said = [part for part in parts if part.kind != "text" or part.text]
-    if not was_list and all(part.kind == "text" and not isinstance(part.wire, dict) for part in said):
+    if not as_list and all(part.kind == "text" and not isinstance(part.wire, dict) for part in said):
         return "".join(part.text for part in said) if parts else None
     encoded = [item for part in said if (item := _encode_part(part)) is not None]
     return encoded or ""
