@@ -324,30 +324,32 @@ def _search(pattern: Pattern, data: bytes, at: int, empty: bool = False) -> tupl
     """The first match from byte `at` on that is not wider than it may be, and, unless `empty`, not of no characters."""
     length = len(data)
     regexp = pattern.regexp
-    limit = length
+    widest = pattern.max_width or 0
+    window = 0
     while at <= length:
+        limit = _forward(data, at, window) if window else length
         found = regexp.search(data, at, limit)
-        if found is None:
+        # What begins up to here, and is not wider than it may be, lies within the window.
+        surely = _forward(data, at, window - widest) if limit < length else length
+        if found is None or found.start() > surely:
             if limit == length:
                 return None
-            # Nothing that fits begins in the first half of the window.
-            at = _forward(data, at, pattern.max_width or 0) + 1
-            at, limit = _boundary(data, at), length
+            # The next window is twice as wide, so that a long text is not searched to its end again and again.
+            at, window = _boundary(data, surely + 1), 2 * window
             continue
         start, end = found.span()
         if start == end and not empty:
             at = _boundary(data, end + 1)
             continue
-        if not pattern.narrowed or end - start <= (pattern.max_width or 0):
+        if not pattern.narrowed or end - start <= widest:
             return start, end
-        furthest = _forward(data, start, pattern.max_width or 0)
+        furthest = _forward(data, start, widest)
         if end <= furthest:
             return start, end
         cut = regexp.match(data, start, furthest)
         if cut is not None and (empty or cut.end() > start):
             return start, cut.end()
-        at = _boundary(data, start + 1)
-        limit = _forward(data, at, 2 * (pattern.max_width or 0))
+        at, window = _boundary(data, start + 1), 2 * widest
     return None
 
 

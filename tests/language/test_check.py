@@ -247,6 +247,8 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     ("starts_with(request.headers.\"x-a\", 'b')", "W302", 'request.headers."x-a"', "may be null", ""),
     ("caller.team == 'a' || starts_with(caller.team, 'x')", "W302", "caller.team", "may be null", ""),
     ("starts_with(request.messages[0].text, 'x')", "W302", "request.messages[0].text", "may be null", ""),
+    ("(caller.team || request.stream) && starts_with(caller.team, 'a')", "W302", "caller.team", "may be null", ""),
+    ("!(caller.team == null && request.stream) && lower(caller.team) == 'a'", "W302", "caller.team", "may be null", ""),
     # booleans
     ("!(session.turn)", "W303", "session.turn", "a number always counts as true", "`0`"),
     ("session.turn && request.stream", "W303", "session.turn", "0 too", ""),
@@ -295,6 +297,7 @@ caller.team != null
 caller.team == null
 caller.team != `null` && starts_with(caller.team, 'infra-')
 caller.team != null && starts_with(caller.team, 'infra-') && ends_with(caller.team, 'x')
+caller.team != null && caller.team != null
 caller.team == null || starts_with(caller.team, 'infra-')
 !(caller.team == null) && starts_with(caller.team, 'a')
 !(caller.team == null || length(caller.team) > `5`)
@@ -528,6 +531,7 @@ def test_a_schema_may_hold_itself_and_name_several_types() -> None:
                     "leaves": {"type": "array", "items": {"$ref": "#/$defs/Tree"}},
                     "size": {"type": ["integer", "null"]},
                     "mark": {"const": "x"},
+                    "level": {"anyOf": [{"enum": ["low", "high"]}, {"type": "null"}]},
                 },
             }
         },
@@ -536,6 +540,7 @@ def test_a_schema_may_hold_itself_and_name_several_types() -> None:
     assert found.properties["leaves"] == Type.array(ANYTHING)
     assert found.properties["size"] == NUMBER.or_null()
     assert found.properties["mark"].enum == ("x",)
+    assert found.properties["level"] == Type(frozenset({"string", "null"}), enum=("low", "high"))
 
 
 def test_severities_follow_the_letter() -> None:

@@ -96,6 +96,23 @@ def test_a_match_that_has_no_part_of_the_stated_width_is_none() -> None:
     assert list(pattern_set("a+b", max_width=3).find("aaaaab é ab")) == [Match("p0", 3, 6), Match("p0", 9, 11)]
 
 
+@given(PATTERNS, st.text(alphabet="abBAé ", max_size=60), st.integers(1, 6))
+@example("(?:a.*b|ab.)", "aaaaaaaaaaaaabaaaaaab", 3)
+def test_a_stated_width_allows_at_every_place_what_the_window_there_allows(pattern: str, text: str, width: int) -> None:
+    width = max(width, compile_pattern("x", pattern).min_width)
+    regexp = re2.compile(pattern)
+    expected = []
+    at = 0
+    while at < len(text):
+        here = regexp.match(text, at, min(len(text), at + width))
+        if here is None or here.end() == at:
+            at += 1
+        else:
+            expected.append(Match("p0", at, here.end()))
+            at = here.end()
+    assert list(pattern_set(pattern, max_width=width).find(text)) == expected
+
+
 @pytest.mark.parametrize(
     ("texts", "text", "held"),
     [
