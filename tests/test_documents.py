@@ -98,6 +98,7 @@ def test_a_duplicate_key_names_its_first_place_and_the_first_value_stays() -> No
     document = load("a: {x: 1}\nb: 2\na: 3\n", "p.yaml")
     assert document.data == {"a": {"x": 1}, "b": 2}
     assert "p.yaml:1:1" in document.diagnostics[0].help
+    assert document.value(("a",)).line == 1
 
 
 def test_what_was_found_before_a_syntax_error_is_kept() -> None:

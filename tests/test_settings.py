@@ -108,6 +108,13 @@ def test_mappings_merge_and_lists_replace(tmp_path: Path) -> None:
     assert settings.require == ("three",)
 
 
+def test_an_empty_mapping_merges_nothing(tmp_path: Path) -> None:
+    source = "packs: {secrets: {mode: shadow}}\n"
+    found = loaded(tmp_path, source, {"LEXGATE_PACKS": "{}"}, [("packs.secrets", "{}")])
+    assert found.settings.packs["secrets"].mode == "shadow"
+    assert found.layer(("packs", "secrets", "mode")).kind is LayerKind.FILE
+
+
 def test_variables_take_the_type_of_their_setting(tmp_path: Path) -> None:
     environ = {
         "LEXGATE_SERVER__MAX_BODY": "10MB",
@@ -197,6 +204,10 @@ def test_a_missing_variable_is_named_where_it_stands(tmp_path: Path) -> None:
         "E123 lexgate.yaml:2:9 'routes.a': the environment variable NOPE is not set | set it, or give a default: ${NOPE:-…}",
         "E123 lexgate.yaml:3:7 'routes.b': `${` is never closed or holds no name | write $${ for a plain ${",
     ]
+
+
+def test_a_missing_variable_is_said_once(tmp_path: Path) -> None:
+    assert [each[:4] for each in wrong(tmp_path, "server: {port: '${NOPE}'}\n")] == ["E123"]
 
 
 def test_a_variable_that_the_file_refers_to_is_no_unknown_setting(tmp_path: Path) -> None:
