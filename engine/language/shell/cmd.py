@@ -154,6 +154,8 @@ class Batch:
         ):
             return Script(reading, "", Scope(())).execute(words, raw, feed, redirects)
         arguments = _switches(program, argv)
+        if program == "set":  # its `=` is no separator
+            arguments = Arguments("", (), (raw[len(first.raw) :].strip(),))
         known = all(word.known for word in words)
         reading.add(
             Command(

@@ -25,6 +25,7 @@ _KEYWORDS = frozenset({
     "if", "else", "elseif", "foreach", "for", "while", "do", "until", "switch", "try", "catch", "finally", "function",
     "filter", "return", "param", "begin", "process", "end", "in", "throw", "trap", "class", "exit",
 })  # fmt: skip
+_NAMING = frozenset({"function", "filter", "class"})  # the word after them is a name
 _EXPRESSIONS = frozenset({"invoke-expression", "[scriptblock]::create"})
 _DOUBLE, _SINGLE = '"\u201c\u201d\u201e', "'\u2018\u2019\u201a\u201b"
 
@@ -127,16 +128,14 @@ class PowerShell:
             elif len(words) == 2 and words[1].text == "=" and words[0].raw.startswith("$"):
                 return self._assignment(words[0].raw)
             elif words[0].text.lower() in _KEYWORDS and not called:
-                words = []
+                words = [] if words[0].text.lower() not in _NAMING or len(words) > 1 else words
         if not words:
             return None
         raw = self.text[begin : self.at].strip()
         if quoted and not called:  # an expression, whose value goes down the pipeline
             return words[0].text if len(words) == 1 and words[0].known else None
-        if words[0].raw[:1] in ("{", "(") or (words[0].raw[:1] == "$" and not called):
-            if called and not words[0].known and words[0].raw[:1] == "(":
-                self._record(words, raw, feed, redirects, recorded)
-            return None
+        if words[0].raw[:1] == "{" or (words[0].raw[:1] in ("(", "$") and not called):
+            return None  # a value, and what stands in it is recorded already
         return self._record(words, raw, feed, redirects, recorded)
 
     def _assignment(self, variable: str) -> str | None:
@@ -306,13 +305,14 @@ class PowerShell:
         self, words: Sequence[Word], raw: str, feed: Feed, redirects: Sequence[Redirect], recorded: int
     ) -> str | None:
         reading, first = self.reading, words[0]
-        name = program_name(first.text)
+        method = first.raw.startswith("[")  # `[IO.File]::Delete(...)`
+        name = first.text.lower().partition("(")[0] if method else program_name(first.text)
         program = CMDLET_ALIASES.get(name, name)
         by = tuple(dict.fromkeys((*feed.by, *reading.programs_since(recorded))))
-        if not first.known:
+        if not first.known and not method:
             reading.resolved = False
         argv = tuple(word.text for word in words)
-        cmdlet = program != name or bool(_CMDLET.match(program)) or program.startswith("[")
+        cmdlet = program != name or bool(_CMDLET.match(program)) or method
         if not cmdlet:
             script = Script(reading, "", Scope(()))
             script.fed = list(by)
