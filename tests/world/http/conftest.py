@@ -46,7 +46,10 @@ async def make(anyio_backend: tuple[str, dict[str, object]]) -> AsyncIterator[Ma
 
     def made(tls: Any = None, resolve: Any = None, clock: Any = None, **settings: Any) -> PooledClient:
         known = {"tls": tls, "clock": clock} | ({"resolve": resolve} if resolve else {})
-        clients.append(PooledClient(PoolSettings(**settings), **known))
+        # An idle connection stays for the whole test, so that only what a test is about can close it.
+        clients.append(
+            PooledClient(PoolSettings(**{"idle_expiry": 1000.0, "max_lifetime": 2000.0} | settings), **known)
+        )
         return clients[-1]
 
     yield made

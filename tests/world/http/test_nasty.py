@@ -31,12 +31,15 @@ from engine.world.http.base import (
 )
 from engine.world.http.connection import Limits
 from engine.world.http.dial import Address
+from engine.world.http.pool import PoolSettings
 from tests.world.http.conftest import Make, whole
 from tests.world.http.servers import OK, Wire, always, serving
 
 pytestmark = pytest.mark.anyio
 
-PATIENT = Timeouts(connect=10, first_byte=10, idle=10, total=20, write=10)
+PATIENT = Timeouts(
+    connect=1000, first_byte=1000, idle=1000, total=1000, write=1000
+)  # a hang is a failure, not a time-out
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
@@ -162,7 +165,7 @@ async def test_an_idle_connection_expires_before_common_servers_close_it(
 ) -> None:
     clock = Clock()
     async with serving(always(OK)) as server:
-        client = make(clock=clock)
+        client = make(clock=clock, idle_expiry=PoolSettings().idle_expiry)
         await whole(client.send(server.request(), PATIENT))
         clock.now += age
         await whole(client.send(server.request(), PATIENT))
@@ -309,6 +312,12 @@ async def test_a_huge_head_in_one_piece_is_cut_too(make: Make) -> None:
             await make(limits=Limits(head=4000)).send(server.request(), PATIENT)
 
 
+async def test_many_small_headers_are_cut_by_number(make: Make) -> None:
+    async with serving(always(HEAD + b"a: b\r\n" * 200 + b"content-length: 2\r\n\r\nok")) as server:
+        with pytest.raises(ProtocolBroken, match="more than 200 header fields"):
+            await make().send(server.request(), PATIENT)
+
+
 # Bodies
 
 BODIES = [
@@ -388,7 +397,7 @@ async def test_the_answer_to_head_has_no_body_whatever_it_describes(make: Make) 
     async with serving(always(HEAD + b"content-length: 500\r\n\r\n")) as server:
         client = make()
         for _ in range(2):
-            assert await whole(client.send(server.request(b"", b"HEAD"), PATIENT)) == (200, b"")
+            assert await whole(client.send(server.request(b"", b"HEAD"), PATIENT), limit=10) == (200, b"")
 
 
 async def test_a_body_without_length_ends_with_the_connection(make: Make) -> None:
@@ -458,7 +467,7 @@ async def test_a_slow_reader_stops_the_server_and_not_the_clock(make: Make) -> N
 
     async with serving(script) as server:
         client = make(limits=Limits(buffer=10_000))
-        response = await client.send(server.request(), Timeouts(idle=0.05, total=20))
+        response = await client.send(server.request(), Timeouts(idle=0.05))
         await asyncio.sleep(0.15)  # three times the idle time-out
         assert response.buffered > 10_000
         assert response.buffered < 1_000_000
@@ -607,10 +616,13 @@ async def test_a_server_that_does_not_take_the_request(make: Make) -> None:
 async def test_a_time_out_of_an_earlier_exchange_does_not_ring_in_a_later_one(make: Make) -> None:
     async with serving(always(OK)) as server:
         client = make()
-        await whole(client.send(server.request(), Timeouts(first_byte=0.05, total=0.05)))
-        await whole(client.send(server.request(), PATIENT))
-        await asyncio.sleep(0.1)
-        assert await whole(client.send(server.request(), PATIENT)) == (200, b"ok")
+        for _ in range(2):
+            await whole(client.send(server.request(), Timeouts(first_byte=0.2, total=0.2)))
+            await asyncio.sleep(0.3)
+        for _ in range(2):
+            await whole(client.send(server.request(), Timeouts(first_byte=0.2, total=0.2)))
+            await whole(client.send(server.request(), PATIENT))
+            await asyncio.sleep(0.3)
         assert server.connections == 1
 
 
