@@ -94,6 +94,8 @@ POSIX = [
     ("rm$IFS-rf$IFS/", ["rm [r,f] /"]),
     ("rm${IFS}-rf${IFS}/", ["rm [r,f] /"]),
     ("r$@m -rf /; r${@}m x; r$1m y", ["rm [r,f] /", "rm x", "rm y"]),
+    ("IFS=_; X=rm_-rf_/; $X", ["rm [r,f] /"]),
+    ("for i in $(seq 3); do a; done", ["seq 3", "a"]),
     ("unset Z; r${Z}m x", ["unset Z", "rm x"]),
     ("export X=rm; sh -c '$X y'", ["export X=rm", "sh [c] $X y", "rm y"]),
     ("read a b <<< 'rm -rf'; $a $b /", ["read a b", "rm [r,f] /"]),
@@ -142,6 +144,11 @@ POSIX = [
     ("kubectl exec pod -c c -- rm x", ["kubectl exec [c] pod c", "rm x"]),
     ("uv run --with a rm x", ["uv run [with] a", "rm x"]),
     ("alias x='rm -rf'; x /", ["alias x=rm -rf", "x /", "rm [r,f] /"]),
+    ("git -c alias.x='!rm y' x", ["git x [c]", "rm y"]),
+    ("git config alias.x '!rm y'", ["git config alias.x !rm y", "rm y"]),
+    ("git rebase -x 'rm y' main", ["git rebase [x] rm y main", "rm y"]),
+    ("git submodule foreach rm y", ["git submodule foreach rm y", "rm y"]),
+    ("time (a; b)", ["a", "b", "time"]),
     # decoded pipes
     ("echo cm0gLXJmIC8= | base64 -d | sh", ["echo cm0gLXJmIC8=", "base64 [d]", "sh", "rm [r,f] /"]),
     (
@@ -252,6 +259,15 @@ def test_a_command_names_the_programs_that_feed_it() -> None:
     fed = {c.program: c.fed_by for c in parse_command('curl x | tee y | sudo sh; eval "$(wget z)"', "posix").commands}
     assert fed["sh"] == ("curl", "tee")
     assert fed["eval"] == ("wget",)
+
+
+def test_a_pipe_after_a_redirection_carries_only_the_last_command_of_a_list() -> None:
+    commands = parse_command("curl x && make 2>&1 | sh", "posix").commands
+    assert [(c.program, c.fed_by, len(c.redirects)) for c in commands] == [
+        ("curl", (), 0),
+        ("make", (), 1),
+        ("sh", ("make",), 0),
+    ]
 
 
 @pytest.mark.parametrize(

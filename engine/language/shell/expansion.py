@@ -185,7 +185,13 @@ class Expansion:
             value = None
         if value is None:
             return DYNAMIC + raw
-        return unquoted_value(value) if splits else value
+        return self._split(value) if splits else value
+
+    def _split(self, value: str) -> str:
+        if "IFS" not in self.scope.values:
+            return unquoted_value(value)
+        separators = self.scope.values["IFS"]
+        return DYNAMIC + value if separators is None else unquoted_value(value, separators)
 
     def _expansion(self, node: "Node", splits: bool) -> str:
         raw = self.raw(node)
@@ -209,7 +215,7 @@ class Expansion:
         changed = _changed(value, rest) if known and value is not None else None
         if changed is None:
             return DYNAMIC + raw
-        return unquoted_value(changed) if splits else changed
+        return self._split(changed) if splits else changed
 
     def _default(self, node: "Node", operator: str, raw: str, value: str | None, splits: bool) -> str:
         children = node.children
@@ -222,7 +228,7 @@ class Expansion:
             return "" if empty else word
         if empty:
             return word
-        return unquoted_value(value) if splits else value
+        return self._split(value) if splits else value
 
     def _element(self, subscript: str, raw: str, splits: bool) -> str:
         name, _, index = subscript.rstrip("]").partition("[")
@@ -234,7 +240,7 @@ class Expansion:
         if not index.isdigit() or len(index) > 3:
             return DYNAMIC + raw
         value = items[int(index)] if int(index) < len(items) else ""
-        return unquoted_value(value) if splits else value
+        return self._split(value) if splits else value
 
     def _substitution(self, node: "Node", splits: bool) -> str:
         reading, raw = self.reading, self.raw(node)
@@ -250,7 +256,7 @@ class Expansion:
         if printed is None:
             return DYNAMIC + raw
         printed = printed.rstrip("\n")
-        return unquoted_value(printed) if splits else printed
+        return self._split(printed) if splits else printed
 
     def _process(self, node: "Node") -> str:
         reading, raw = self.reading, self.raw(node)

@@ -83,6 +83,7 @@ class Script(Running):
 
     def __init__(self, reading: Reading, text: str, scope: Scope) -> None:
         super().__init__(reading, clean(reading, text), scope)
+        self._last_start = 0
 
     def run(self, feed: Feed = NO_FEED) -> str | None:
         """Run the whole script; what it prints, or None. Functions that nothing called are read too."""
@@ -186,8 +187,11 @@ class Script(Running):
         else:
             self.run_all(node.children, feed)
 
-    def _list(self, node: Node, feed: Feed) -> str | None:
-        """`a && b || c`: what follows an operator may not run, so what it sets is not relied on afterwards."""
+    def _list(self, node: Node, feed: Feed, redirects: tuple[Redirect, ...] = (), piped: bool = False) -> str | None:
+        """`a && b || c`: what follows an operator may not run, so what it sets is not relied on afterwards.
+
+        Where the grammar puts a whole list before a pipe or a redirection (`piped`), only its last command is meant.
+        """
         flat: list[Node] = []
         stack = [node]
         while stack:
@@ -198,9 +202,14 @@ class Script(Running):
                 flat.append(current)
         printed = self._statement(flat[0], feed) if flat and flat[0].is_named else ""
         before = self.scope.snapshot()
-        for part in flat[1:]:
+        for place, part in enumerate(flat[1:], 1):
             if part.is_named:
-                text = self._statement(part, feed)
+                self._last_start = len(self.reading.commands)
+                if place == len(flat) - 1 and part.type == "command":
+                    text = self._command(part, feed, redirects)
+                else:
+                    text = self._statement(part, feed)
+                printed = "" if piped else printed
                 printed = None if printed is None or text is None else printed + text
             elif part.type == "||":
                 self.scope.merge(before)
@@ -212,7 +221,10 @@ class Script(Running):
         printed: str | None = None
         for index, stage in enumerate(stages):
             before = self.scope.snapshot()
-            printed = self._statement(stage, feed)
+            body = stage.child_by_field_name("body") if stage.type == "redirected_statement" else None
+            printed = self._list(stage, feed, piped=True) if stage.type == "list" else self._statement(stage, feed)
+            if stage.type == "list" or (body is not None and body.type == "list"):
+                start = self._last_start
             self.scope.restore(before)
             if index + 1 < len(stages):
                 feed = Feed(printed, tuple(dict.fromkeys((*feed.by, *reading.programs_since(start)))))
@@ -235,12 +247,14 @@ class Script(Running):
             scope.forget()
         before = scope.snapshot()
         variable = node.child_by_field_name("variable")
+        listed: list[Node] = []
         if variable is not None:
-            values = [word for child in node.children_by_field_name("value") for word in self.words(child)]
+            listed = node.children_by_field_name("value")
+            values = [word for child in listed for word in self.words(child)]
             only = values[0] if len(values) == 1 and values[0].known and not values[0].glob else None
             scope.set(self.raw(variable), only.text if only else None)
         for child in node.named_children:
-            if child.type not in _WORDS or variable is None:
+            if child not in listed and child != variable:
                 self._statement(child, feed)
         scope.merge(before)
 
@@ -312,6 +326,8 @@ class Script(Running):
                 written = self.raw(child)
                 head = written[: len(written) - len(value.raw)] if value.raw else written
                 words.append(Word(head + value.text, written, value.known))
+            elif kind in ("subshell", "compound_statement"):  # `time (a; b)`
+                self._statement(child, feed)
             elif child.is_named:
                 if child.start_byte == ended:  # the grammar cuts `a$IFS/b` in two
                     del words[taken:]
@@ -389,6 +405,8 @@ class Script(Running):
             self._bare_redirects(self.raw(node), feed, tuple(redirects))
         elif body.type in ("command", "declaration_command", "unset_command"):
             printed = self._command(body, feed, tuple(redirects))
+        elif body.type == "list":
+            printed = self._list(body, feed, tuple(redirects), piped=True)
         else:
             printed = self._statement(body, feed)
             self._bare_redirects(self.raw(node), NO_FEED, tuple(redirects))

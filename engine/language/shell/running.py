@@ -96,6 +96,8 @@ class Running(Expansion):
         wrapper = WRAPPERS.get(program)
         if wrapper is not None:
             return self._unwrap(program, wrapper, words, feed, incomplete, inner)
+        if program == "git":
+            self._git(argv)
         if program in EXECUTING_OPTIONS:
             self._executing_options(EXECUTING_OPTIONS[program], words)
             return None
@@ -280,6 +282,20 @@ class Running(Expansion):
             if inner:
                 inner = [_unknown(word) if _PLACEHOLDER in word.text else word for word in inner]
                 self._inner(inner, NO_FEED)
+
+    def _git(self, argv: tuple[str, ...]) -> None:
+        """The shell texts that git runs: `!` aliases, `rebase --exec`, `bisect run`, `submodule foreach`."""
+        for index, word in enumerate(argv[1:], 1):
+            before = argv[index - 1]
+            if word.startswith("alias.") and "=!" in word:
+                self._child(word.partition("=!")[2], (), NO_FEED)
+            elif word.startswith("!") and before.startswith("alias."):
+                self._child(word[1:], (), NO_FEED)
+            elif before in ("-x", "--exec") and "rebase" in argv:
+                self._child(word, (), NO_FEED)
+            elif (word, before) in (("run", "bisect"), ("foreach", "submodule")) and index + 1 < len(argv):
+                self._child(" ".join(argv[index + 1 :]), (), NO_FEED)
+                return
 
     def _inner(self, words: Sequence[Word], feed: Feed, incomplete: bool = False) -> str | None:
         return self.execute(words, " ".join(word.raw for word in words), feed, (), incomplete)

@@ -100,9 +100,13 @@ def _character(code: int) -> str:
     return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else "\ufffd"
 
 
-def unquoted_value(value: str) -> str:
-    """The value of an unquoted expansion: split at white space, its patterns alive."""
-    return _GLOBS.sub(lambda m: GLOB + m[0], _WHITE.sub(SPLIT, value))
+def unquoted_value(value: str, separators: str | None = None) -> str:
+    """The value of an unquoted expansion: split at white space or at `separators`, its patterns alive."""
+    if separators is None:
+        split = _WHITE.sub(SPLIT, value)
+    else:
+        split = value.translate({ord(separator): SPLIT for separator in separators})
+    return _GLOBS.sub(lambda m: GLOB + m[0], split)
 
 
 def plain(marked: str) -> str:
