@@ -186,8 +186,9 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
     for op in ops:
         changed = _written(changed, op, 0)
     result: dict[str, Any] = dict(changed)
-    result["request"] = dict(result["request"])
-    refresh(result)
+    if "request" in result:
+        result["request"] = dict(result["request"])
+        refresh(result)
     return result
 
 

@@ -149,7 +149,7 @@ class FileLinker:
 
     def _step(self, rule: RuleSpec, written: Mapping[str, Any], path: Path) -> Step | None:
         if len(written) != 1:
-            self.names.wrong(110, "a step names one action", path, "begin a new step with '- ' for the second")
+            self.names.wrong(137, "a step names one action", path, "begin a new step with '- ' for the second")
             return None
         name, value = next(iter(written.items()))
         at: Path = (*path, name)

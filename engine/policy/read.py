@@ -34,14 +34,14 @@ def read_policy(source: str, file: str) -> ReadFile:
     if not document.sound:
         return ReadFile(document, None, tuple(found))
     if document.data is None:
-        found.append(diagnose(103, "the file is empty", document.value(()), "a policy begins with `version: 1`"))
+        found.append(diagnose(133, "the file is empty", document.value(()), "a policy begins with `version: 1`"))
         return ReadFile(document, None, tuple(found))
     try:
         spec = msgspec.convert(document.data, PolicySpec)
     except msgspec.ValidationError as wrong:
         said = list(shape_diagnostics(document))
         if not said:
-            said = [diagnose(104, str(wrong), document.value(()))]
+            said = [diagnose(134, str(wrong), document.value(()))]
         return ReadFile(document, None, (*found, *said))
     said = list(_step_diagnostics(document))
     return ReadFile(document, None if any(each.stops_loading for each in said) else spec, (*found, *said))
@@ -103,7 +103,7 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
                 if key not in known:
                     near = difflib.get_close_matches(str(key), known, n=1)
                     help = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-                    yield diagnose(101, f"unknown key '{key}'", document.key((*path, key)), help)
+                    yield diagnose(131, f"unknown key '{key}'", document.key((*path, key)), help)
         case "required":
             for key in wanted:
                 if key not in instance:
@@ -115,20 +115,20 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
                     )
         case "minProperties" | "maxProperties" if "actions" in path:
             message = "a step names one action" if wrong.instance else "a step names an action"
-            yield diagnose(110, message, document.value(path), "each step is one list item: `- block: {message: ...}`")
+            yield diagnose(137, message, document.value(path), "each step is one list item: `- block: {message: ...}`")
         case "enum":
             allowed = [str(each) for each in wanted]
             near = difflib.get_close_matches(str(wrong.instance), allowed, n=1)
             help = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(allowed)}"
-            yield diagnose(105, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
+            yield diagnose(135, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
         case "type":
             names = " or ".join(_TYPES[each] for each in ([wanted] if isinstance(wanted, str) else wanted))
-            yield diagnose(104, f"expected {names}, found {_shown(wrong.instance)}", document.value(path))
+            yield diagnose(134, f"expected {names}, found {_shown(wrong.instance)}", document.value(path))
         case "pattern" if path and path[-1] in ("policy", "id"):
             help = "lower-case words with hyphens: no-force-push"
-            yield diagnose(106, f"{_shown(wrong.instance)} is not a name", document.value(path), help)
+            yield diagnose(136, f"{_shown(wrong.instance)} is not a name", document.value(path), help)
         case _:
-            yield diagnose(104, _sentence(wrong), document.value(path))
+            yield diagnose(134, _sentence(wrong), document.value(path))
 
 
 _TYPES: Final[Mapping[str, str]] = {
