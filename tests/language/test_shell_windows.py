@@ -115,6 +115,8 @@ def test_redirections_are_recorded_in_both_dialects() -> None:
         ("del /s /q x", "cmd"),
         ("cd x && rd /s /q y", "cmd"),
         ("@echo off", "cmd"),
+        ("d^el /s /q C:\\", "cmd"),
+        ("& 'Remove-Item' x", "powershell"),
         ("git push", "posix"),
         ("docker-compose up", "posix"),
         ("rm -rf /x", "posix"),

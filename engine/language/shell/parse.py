@@ -26,7 +26,7 @@ _VERBS = (
     "|stop|suspend|tee|test|uninstall|unregister|update|wait|where|write"
 )
 _POWERSHELL = re.compile(
-    rf"\s*(?:(?:{_VERBS})-[a-z]{{3,}}(?:\s|$|[;|])|\$(?:env:)?\w+\s*=\s|\$env:\w|\[[a-z][\w.]+\]::|(?:iex|iwr|irm)\s)",
+    rf"\s*(?:(?:{_VERBS})-[a-z]{{3,}}(?:\s|$|[;|])|\$(?:env:)?\w+\s*=\s|\$env:\w|\[[a-z][\w.]+\]::|(?:iex|iwr|irm)\s|&\s*['\"($])",
     re.I,
 )
 _CMD = re.compile(
@@ -40,7 +40,7 @@ def dialect_of(text: str) -> Dialect:
     """The dialect that a text looks like, judged by its first command; POSIX where nothing speaks against it."""
     if _POWERSHELL.match(text):
         return "powershell"
-    return "cmd" if _CMD.search(text) and not text.lstrip().startswith("#") else "posix"
+    return "cmd" if _CMD.search(text.replace("^", "")) and not text.lstrip().startswith("#") else "posix"
 
 
 def parse_command(text: str, dialect: Dialect | None = None) -> Shell:
