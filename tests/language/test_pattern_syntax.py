@@ -2,7 +2,7 @@
 
 import pytest
 import re2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.language.pattern_syntax import Literals, NotUnderstood, asserts, beginning, literals, read, source, width
@@ -71,6 +71,7 @@ def test_what_is_not_understood_is_refused(text: str) -> None:
         read(text)
 
 
+STEADY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 ATOMS = st.sampled_from(
     ["a", "b", "B", "é", "_", r"\b", r"\B", "^", "$", ".", "[ab]", "[^a]", r"\w", r"\x41", r"\Qa.\E", "(?i:b)"]
 )
@@ -89,6 +90,7 @@ PATTERNS = st.recursive(
 TEXTS = st.text(alphabet="abBAé_. \n", max_size=12)
 
 
+@STEADY
 @given(PATTERNS, TEXTS)
 def test_every_match_keeps_to_width_literals_and_language(pattern: str, text: str) -> None:
     tree = read(pattern)
@@ -106,6 +108,7 @@ def test_every_match_keeps_to_width_literals_and_language(pattern: str, text: st
             assert any((each.lower() if needed.folded else each) in held for each in needed.texts)
 
 
+@STEADY
 @given(PATTERNS, TEXTS)
 def test_every_cut_of_a_match_is_one_of_its_beginnings(pattern: str, text: str) -> None:
     found = re2.compile(pattern).search(text)
