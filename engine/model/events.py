@@ -175,6 +175,7 @@ class Flow(Section):
 class ShellRedirect(Section):
     op: str = ""
     target: str = ""
+    dynamic: Annotated[bool, Meta(description="The target could not be known.")] = False
 
 
 class ShellCommand(Section):
@@ -193,6 +194,18 @@ class ShellCommand(Section):
     raw: Annotated[str, Meta(description="The source text of the command.")] = ""
     redirects: list[ShellRedirect] = []
     input: Annotated[str, Meta(description="The here-document or here-string that feeds it.")] = ""
+    fed_by: Annotated[list[str], Meta(description="The programs whose output flows into it.")] = []
+
+
+class ShellAssignment(Section):
+    name: str = ""
+    value: str = ""
+    dynamic: Annotated[bool, Meta(description="The value could not be known.")] = False
+
+
+class ShellFunction(Section):
+    name: str = ""
+    forks_itself: Annotated[bool, Meta(description="It calls itself in the background: a fork bomb.")] = False
 
 
 class Shell(Section):
@@ -201,6 +214,8 @@ class Shell(Section):
     dialect: Literal["posix", "powershell", "cmd"] = "posix"
     resolved: Annotated[bool, Meta(description="False where a program is not known or the text does not parse.")] = True
     commands: list[ShellCommand] = []
+    assignments: Annotated[list[ShellAssignment], Meta(description="Variables that are set: `A=1`, `export A=1`.")] = []
+    functions: Annotated[list[ShellFunction], Meta(description="Functions that are defined.")] = []
 
 
 class CalledTool(Section):

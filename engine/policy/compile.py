@@ -176,11 +176,12 @@ def _field_type(name: str) -> Any:
 
 
 def _places(read: ReadFile, names: FileNames) -> dict[str, Where]:
-    """Where each rule, and each expression, stands: all that a record says of places."""
+    """Where each rule, test and expression stands: all that a record, or a failing test, says of places."""
     paths: list[Path] = [("policy",), *(use.path for use in names.uses)]
     spec = read.spec
     if spec is not None:
         paths += [("rules", index) for index in range(len(spec.rules))]
+        paths += [("tests", index) for index in range(len(spec.tests))]
     return {_key(path): read.document.value(path) for path in paths}
 
 
