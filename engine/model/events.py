@@ -175,6 +175,7 @@ class Flow(Section):
 class ShellRedirect(Section):
     op: str = ""
     target: str = ""
+    dynamic: bool = False
     dynamic: Annotated[bool, Meta(description="The target could not be known.")] = False
 
 
@@ -193,7 +194,21 @@ class ShellCommand(Section):
     dynamic: Annotated[bool, Meta(description="A word could not be known (a variable, a substitution).")] = False
     raw: Annotated[str, Meta(description="The source text of the command.")] = ""
     redirects: list[ShellRedirect] = []
-    input: Annotated[str, Meta(description="The here-document or here-string that feeds it.")] = ""
+    input: Annotated[str, Meta(description="What is known to feed it: a here-document, a here-string, an echo.")] = ""
+    fed_by: Annotated[
+        list[str], Meta(description="Programs whose output reaches it by a pipe or substitution: `curl` in `curl | sh`.")
+    ] = []
+
+
+class ShellAssignment(Section):
+    name: str = ""
+    value: str = ""
+    dynamic: bool = False
+
+
+class ShellFunction(Section):
+    name: str = ""
+    forks_itself: Annotated[bool, Meta(description="It calls itself in the background: a fork bomb.")] = False
     fed_by: Annotated[list[str], Meta(description="The programs whose output flows into it.")] = []
 
 
