@@ -108,7 +108,7 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
             for key in wanted:
                 if key not in instance:
                     yield diagnose(
-                        142,
+                        132,
                         f"the key '{key}' is missing",
                         document.key(path),
                         str(schema.get("properties", {}).get(key, {}).get("description", "")),
