@@ -21,7 +21,7 @@ from engine.model.phases import Phase
 from .conditions import Tree, compile_tree
 from .context import UNLIMITED, Grant
 from .match import all_of
-from .matching import Reads, link_match, link_scope
+from .matching import Matching, Reads, link_match, link_scope
 from .names import FileNames, Path
 from .reasons import Reasons
 from .rule import Exemption, Limit, Rule, Step
@@ -102,7 +102,7 @@ class FileLinker:
         unless = self._tree(spec.unless, (*path, "unless"))
         matching = link_match(spec.match, spec.phase, (*path, "match"), self.names)
         limit = self._limit(spec, steps, path)
-        self._check_shape(spec, steps, tree_reads(when, unless), path)
+        self._check_shape(spec, steps, matching, tree_reads(when, unless), path)
         if sum(each.stops_loading for each in self.names.diagnostics) > before or not steps:
             return None
         kinds = {step.action.kind for step in steps}
@@ -140,6 +140,7 @@ class FileLinker:
             delay=spec.delay,
             window=spec.window,
             exceptable_by=tuple(spec.exceptable_by),
+            patterns=(*matching.patterns, *pattern_sets(steps)),
         )
 
     def _tree(self, written: Any, path: Path) -> Tree | None:
@@ -195,7 +196,7 @@ class FileLinker:
             case _:
                 pass
 
-    def _check_shape(self, rule: RuleSpec, steps: Sequence[Step], reads: Reads, path: Path) -> None:
+    def _check_shape(self, rule: RuleSpec, steps: Sequence[Step], matching: Matching, reads: Reads, path: Path) -> None:
         kinds = {step.action.kind for step in steps}
         if rule.delay is not None and rule.phase is not Phase.RESPONSE:
             self.names.wrong(419, "'delay' belongs to phase response", (*path, "delay"))
@@ -216,11 +217,13 @@ class FileLinker:
                 419, "nothing can be refused in phase done", (*path, "on_error"), "leave it out: errors are skipped"
             )
         if rule.phase is Phase.TEXT:
-            self._check_widths(rule, steps, reads, path)
+            self._check_widths(rule, steps, matching, reads, path)
 
-    def _check_widths(self, rule: RuleSpec, steps: Sequence[Step], reads: Reads, path: Path) -> None:
+    def _check_widths(
+        self, rule: RuleSpec, steps: Sequence[Step], matching: Matching, reads: Reads, path: Path
+    ) -> None:
         """A stream is held back only as far as a match can reach, so that must be known."""
-        for each in pattern_sets(steps):
+        for each in (*matching.patterns, *pattern_sets(steps)):
             for pattern in each.unbounded:
                 help = "say how wide a match may be: {re2: '...', max_width: 200}"
                 message = f"pattern '{pattern.name}' can match without bound, and a stream cannot wait for it"

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from engine.language.globs import is_glob
+from engine.language.patterns import PatternSet
 from engine.model.phases import Phase
 
 from .match import (
@@ -35,6 +36,8 @@ class Matching(msgspec.Struct, frozen=True):
     tests: tuple[Test, ...] = ()
     reads: Reads = frozenset()
     index: IndexKey | None = None
+    patterns: tuple[PatternSet, ...] = ()
+    """What `pattern:` looks for."""
 
     @property
     def test(self) -> Test | None:
@@ -71,7 +74,9 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
                 keys.append(IndexKey(name, wanted))
     order = list(KEYS)
     best = min(keys, key=lambda each: order.index(each.key), default=None)
-    return Matching(tuple(tests), frozenset(reads), best)
+    looked_for = names.values(match.pattern, (*path, "pattern")) if match.pattern is not None else ()
+    sets = tuple(names.patterns(name, (*path, "pattern")) for name in looked_for if name in names.scope.patterns)
+    return Matching(tuple(tests), frozenset(reads), best, sets)
 
 
 def link_scope(scope: ScopeSpec | None, path: Path, names: FileNames) -> Matching:

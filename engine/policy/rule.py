@@ -9,6 +9,7 @@ import msgspec
 from engine.actions import Action, Pass
 from engine.actions.params import Expression, Params
 from engine.diagnostics import Where
+from engine.language.patterns import PatternSet
 from engine.model.decision import Mode
 from engine.model.phases import Phase
 
@@ -83,6 +84,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     delay: str | None
     window: int | None
     exceptable_by: tuple[str, ...] = ()
+    patterns: tuple[PatternSet, ...] = ()
+    """What the rule looks for in the phase's text: in a stream it decides how much is held back."""
 
     @property
     def pass_(self) -> Pass:

@@ -70,6 +70,7 @@ class LimitRead(msgspec.Struct, frozen=True):
     rule: str
     key: str
     every: float
+    max: int
 
 
 class Table:
@@ -134,7 +135,9 @@ class RuleSet:
             if rule.limit is not None:
                 key = _limit_key(rule.limit, event, env)
                 if key is not None:
-                    yield LimitRead(counter_name(rule, rule.mode_for(event["caller"]["id"])), key, rule.limit.every)
+                    yield LimitRead(
+                        counter_name(rule, rule.mode_for(event["caller"]["id"])), key, rule.limit.every, rule.limit.max
+                    )
 
     def decide(
         self,
