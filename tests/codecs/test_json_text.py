@@ -5,8 +5,8 @@ import pytest
 from engine.codecs.json_text import MalformedJson, decode_json, decode_json_leniently, encode_json
 
 
-def test_the_line_ends_of_unicode_are_escaped() -> None:
-    text = "a\u2028b\u2029c\x85d’é"
+@pytest.mark.parametrize("text", ["a\u2028b’", "a\u2029b", "a\x85bé", "’é"])
+def test_the_line_ends_of_unicode_are_escaped(text: str) -> None:
     encoded = encode_json({text: text})
     assert len(encoded.decode().splitlines()) == 1
     assert decode_json(encoded) == {text: text}

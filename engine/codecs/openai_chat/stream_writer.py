@@ -78,7 +78,7 @@ class Writer:
             if data["usage"] is None:
                 shown = {field: value for field, value in data.items() if field != "usage"}
                 return encode_event(encode_json(shown))
-        return self._rewritten(data, frame.said, chunks)
+        return self._with_other_text(data, frame.said, chunks) or self._rewritten(data, frame.said, chunks)
 
     def next_attempt(self) -> None:
         self._later_attempt = True
@@ -114,6 +114,24 @@ class Writer:
                 self._unsigned.add(chunk.choice)
 
     # --- a frame that came, saying something else --------------------------------------------------------------------
+
+    def _with_other_text(self, data: dict[str, Any], said: Sequence[Chunk], chunks: Sequence[Chunk]) -> bytes:
+        """What holding back and redacting do to nearly all frames: another piece of text, nothing else; b"" for others."""
+        if len(said) != 1 or len(chunks) != 1 or self._later_attempt:
+            return b""
+        was, now = said[0], chunks[0]
+        if type(was) is not TextDelta or type(now) is not TextDelta or now.choice not in self._begun:
+            return b""
+        if was.choice != now.choice or not was.channel == now.channel == "answer" or not now.text:
+            return b""
+        choice = data["choices"][0]
+        delta = choice.get("delta")
+        if len(data["choices"]) != 1 or not delta or delta.keys() != {"content"} or choice.get("logprobs") is not None:
+            return b""
+        frame = {**data, "choices": [{**choice, "delta": {"content": now.text}}]}
+        if self._strip_usage:
+            frame.pop("usage", None)
+        return encode_event(encode_json(frame))
 
     def _rewritten(self, data: dict[str, Any], said: Sequence[Chunk], chunks: Sequence[Chunk]) -> bytes:
         before, after = _by_choice(said), _by_choice(chunks)

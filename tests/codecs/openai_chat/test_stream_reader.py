@@ -174,6 +174,14 @@ def test_calls_without_index_are_told_apart_by_id_and_go_on_with_the_last() -> N
     ]
 
 
+def test_a_call_without_index_goes_on_under_its_id() -> None:
+    assert read(
+        calls({"id": "a", **function("f", "1")}),
+        calls({"id": "b", **function("g", "2")}),
+        calls({"id": "a", **function(None, "3")}),
+    )[-1] == CallDelta(0, 0, "3")
+
+
 def test_parallel_calls_that_all_say_index_0_are_several() -> None:
     assert read(
         calls({"index": 0, "id": "a", **function("f", "1")}),
@@ -248,6 +256,20 @@ def test_an_error_inside_a_stream_is_a_failure_and_not_a_cut(error: dict[str, An
     assert [chunk for _, said in reader.feed(event(error)) for chunk in said] == [expected]
     assert reader.close() == []
     assert not reader.complete
+
+
+def test_what_stands_beside_text_is_not_overlooked() -> None:
+    usage = {"prompt_tokens": 1}
+    reported = UsageReported(Usage(input=1, wire=usage))
+    begin, text = delta({"content": "a"}), TextDelta(0, "answer", "b")
+    failed = Failed(503, "overloaded_error", "x")
+    assert read(begin, delta({"content": "b"}, error={"message": "x", "type": "overloaded_error"}))[1:] == [
+        failed,
+        text,
+    ]
+    assert read(begin, delta({"content": "b"}, x_groq={"usage": usage}))[1:] == [text, reported]
+    assert read(begin, delta({"content": "b"}, usage=usage))[1:] == [text, reported]
+    assert read(begin, delta({"content": "b"}, "length"))[1:] == [text, Finished(0, "length")]
 
 
 @pytest.mark.parametrize("tail", [DONE, b"data: [DONE]", b"data:[DONE]\r\n", b""])

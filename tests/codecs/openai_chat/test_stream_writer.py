@@ -139,6 +139,9 @@ def test_a_withheld_thought_takes_its_signature_with_it_also_when_that_comes_lat
     assert writer.write((), thought) == b""
     assert b"signature" not in writer.write(signature.said, signature)
     assert deltas(writer.write((TextDelta(0, "reasoning", "a"),))) == [{"reasoning_content": "a"}]
+    rewriting = begun()
+    assert deltas(rewriting.write((TextDelta(0, "reasoning", "b"),), thought)) == [{"reasoning": "b"}]
+    assert b"signature" not in rewriting.write(signature.said, signature)
 
 
 def test_a_choice_that_may_say_nothing_leaves_its_frame() -> None:
@@ -277,6 +280,9 @@ def test_usage_asked_for_on_our_behalf_is_not_shown() -> None:
     writer = begun(strip_usage=True)
     text, end = delta({"content": "a"}, usage=None), delta({}, "stop", usage={"prompt_tokens": 1})
     assert documents(writer.write(text.said, text)) == [{k: v for k, v in text.data.items() if k != "usage"}]
+    (changed,) = documents(writer.write((TextDelta(0, "answer", "b"),), text))
+    assert "usage" not in changed
+    assert changed["choices"][0]["delta"] == {"content": "b"}
     assert documents(writer.write(end.said, end)) == [{k: v for k, v in end.data.items() if k != "usage"}]
     only = frame_of({"id": "c1", "choices": [], "usage": {"prompt_tokens": 1}})
     assert writer.write(only.said, only) == b""
