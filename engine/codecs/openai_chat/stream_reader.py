@@ -67,12 +67,26 @@ class Reader:
         self._choices: dict[int, _Choice] = {}
         self._halves: dict[tuple[int, str, int], str] = {}
         self._failed = False
+        self._broken: BadAnswer | None = None
 
     def feed(self, data: bytes) -> Said:
-        return [self._read(event) for event in self._events.feed(data)]
+        """What came before a frame that cannot be read is said first; the next call raises."""
+        if self._broken is not None:
+            raise self._broken
+        said: Said = []
+        try:
+            for event in self._events.feed(data):
+                said.append(self._read(event))
+        except BadAnswer as mistake:
+            if not said:
+                raise
+            self._broken = mistake
+        return said
 
     def close(self) -> Said:
         """Without `[DONE]` a stream is whole where every choice has said why it ended: some servers stop there."""
+        if self._broken is not None:
+            raise self._broken
         said = [self._read(event) for event in self._events.close()]
         if not self.complete and self._choices and all(choice.finished for choice in self._choices.values()):
             self.complete = True

@@ -101,7 +101,7 @@ class Writer:
 
     def _note(self, data: Mapping[str, Any], chunks: Sequence[Chunk]) -> None:
         choices = data.get("choices")
-        if choices:
+        if isinstance(choices, list):
             for place, choice in enumerate(choices):
                 self._begun.add(choice_number(choice, place))
         for chunk in chunks:

@@ -306,6 +306,17 @@ def test_what_cannot_be_read_is_the_upstreams_fault(frame: bytes) -> None:
         read(frame)
 
 
+def test_what_came_before_it_is_said_first() -> None:
+    reader = Reader()
+    ((_, said),) = reader.feed(delta({"content": "a"}, "stop") + b"data: nonsense\n\n" + DONE)
+    assert said[0] == TextDelta(0, "answer", "a")
+    with pytest.raises(BadAnswer):
+        reader.feed(b"")
+    with pytest.raises(BadAnswer):
+        reader.close()
+    assert not reader.complete
+
+
 @pytest.mark.parametrize("index", [None, [], "0", -1, 10**30])
 def test_strange_indices_break_nothing(index: Any) -> None:
     frame = event({"choices": [{"index": index, "delta": {"content": "a", "tool_calls": [{"index": index}]}}]})
