@@ -1,0 +1,33 @@
+"""What a lint rule looks at: one policy file that has no error of shape, linked, with the place of everything in it."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import msgspec
+
+from engine.diagnostics import Diagnostic, note, warning
+from engine.policy.context import Catalogue
+from engine.policy.names import FileNames, Path
+from engine.policy.spec import PolicySpec, RuleSpec
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """One file under lint. `names` holds every use of a name in it; `today` is the day for which it is judged."""
+
+    spec: PolicySpec
+    names: FileNames
+    catalogue: Catalogue
+    today: date
+
+    def warn(self, number: int, message: str, path: Path, help: str = "") -> Diagnostic:
+        return warning(number, message, self.names.locate(path), help)
+
+    def note(self, number: int, message: str, path: Path, help: str = "") -> Diagnostic:
+        return note(number, message, self.names.locate(path), help)
+
+    def steps(self) -> Iterator[tuple[RuleSpec, str, object, Path]]:
+        """Every step of the file: its rule, the action's name, what is written for it, and where."""
+        for index, rule in enumerate(self.spec.rules):
+            for number, step in enumerate(rule.actions):
+                for name, written in step.items():
+                    yield rule, name, written, ("rules", index, "actions", number, name)
