@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 
 from engine.codecs import CODECS
@@ -381,6 +382,38 @@ def test_a_stream_written_anew_says_the_same(reply: Reply) -> None:
     wire = b"".join(stream(reply, REQUEST, 1))
     writer = CODEC.writer(EXCHANGE)
     assert heard(rewritten(wire, lambda frame, said: writer.write(said))) == heard(wire)
+
+
+def assembled(wire: bytes) -> Any:
+    """What the official SDK makes of a stream."""
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    for document in documents(wire):
+        if document != "[DONE]":
+            state.handle_chunk(ChatCompletionChunk.model_validate(document))
+    return state.get_final_completion().model_dump()
+
+
+TOLD = Reply(text="Look:", calls=(Call("f", '{"a":1}', id="a"), Call("g", id="b")), fragment=1)
+USED = {"model": "gpt-4o", "stream_options": {"include_usage": True}}
+
+
+def test_the_sdk_assembles_the_same_answer_from_a_stream_written_anew() -> None:
+    wire = b"".join(stream(TOLD, USED, 1))
+    writer = CODEC.writer(EXCHANGE)
+    written = assembled(rewritten(wire, lambda frame, said: writer.write(said)))
+    for field in ("choices", "usage"):
+        assert written[field] == assembled(wire)[field]
+
+
+def test_the_sdk_assembles_one_answer_from_two_attempts() -> None:
+    """Of the first only the beginning was sent."""
+    writer = CODEC.writer(EXCHANGE)
+    ((frame, said),) = Reader().feed(next(stream(TOLD, USED, 1)))
+    written = writer.write(said, frame)
+    writer.next_attempt()
+    written += rewritten(b"".join(stream(TOLD, USED, 2)), lambda frame, said: writer.write(said, frame))
+    assert {document["id"] for document in documents(written)[:-1]} == {"chatcmpl-1"}
+    assert assembled(written) == assembled(b"".join(stream(TOLD, USED, 1)))
 
 
 @given(REPLIES)
