@@ -1,17 +1,18 @@
 """`compile(files) -> RuleSet | diagnostics`: the one path from policy files to rules, for lint, start and reload."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from engine.diagnostics import Diagnostic, Where, warning
 from engine.diagnostics import error as diagnose
+from engine.language.patterns import Pattern, compile_pattern
 
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
 from .link import FileLinker, Foreign, Linked
-from .names import FileNames, Path, suggestion
+from .names import FileNames, Path, pattern_parts, suggestion
 from .read import ReadFile, read_policy
 from .rule import Rule
 from .ruleset import RuleSet
@@ -53,15 +54,23 @@ class Compiled(msgspec.Struct, frozen=True):
         return not any(each.stops_loading for each in self.diagnostics)
 
 
+FileCheck = Callable[[PolicySource, Catalogue], tuple["CheckedPolicy | None", "Linked | None", list[Diagnostic]]]
+"""How one file is judged: `check_file`, or one that remembers what it judged before."""
+
+
 def compile_policies(
-    sources: Sequence[PolicySource], catalogue: Catalogue = UNKNOWN, require: Sequence[str] = ()
+    sources: Sequence[PolicySource],
+    catalogue: Catalogue = UNKNOWN,
+    require: Sequence[str] = (),
+    check: FileCheck | None = None,
 ) -> Compiled:
     """Read, judge, link and type-check every file, then the set as a whole. Collects everything that is wrong."""
+    check = check or check_file
     diagnostics: list[Diagnostic] = []
     checked: list[CheckedPolicy] = []
     linked: list[Linked] = []
     for source in sources:
-        policy, links, found = check_file(source, catalogue)
+        policy, links, found = check(source, catalogue)
         diagnostics += found
         if policy is not None and links is not None:
             checked.append(policy)
@@ -99,6 +108,26 @@ def check_file(
 
 def link_checked(policy: CheckedPolicy, catalogue: Catalogue) -> Linked:
     """The rules of a file that was checked elsewhere; nothing is read and nothing is judged again."""
+    linking = link_stepwise(policy, catalogue)
+    while True:
+        try:
+            next(linking)
+        except StopIteration as done:
+            linked: Linked = done.value
+            return linked
+
+
+def link_stepwise(policy: CheckedPolicy, catalogue: Catalogue) -> Generator[None, None, Linked]:
+    """The same, in steps of one rule or one pattern, so that a server can answer between them."""
+    prepared: dict[tuple[str, str, int | None], Pattern] = {}
+    for patterns in policy.spec.patterns.values():
+        for name, written in patterns.items():
+            text, width = pattern_parts(written)
+            prepared[name, text, width] = compile_pattern(name, text, width)
+            yield
+
+    def prepare(name: str, text: str, width: int | None) -> Pattern:
+        return prepared.get((name, text, width)) or compile_pattern(name, text, width)
 
     def locate(path: Path) -> Where:
         return policy.places.get(_key(path), Where(policy.source.file))
@@ -106,8 +135,9 @@ def link_checked(policy: CheckedPolicy, catalogue: Catalogue) -> Linked:
     def inside(path: Path, _start: int, _end: int) -> Where:
         return locate(path)
 
-    names = FileNames(policy.spec, locate, inside, catalogue)
-    return FileLinker(policy.spec, policy.source.file, names, policy.source.grant).link()
+    names = FileNames(policy.spec, locate, inside, catalogue, prepare)
+    yield
+    return (yield from FileLinker(policy.spec, policy.source.file, names, policy.source.grant).stepwise())
 
 
 def join(linked: Iterable[Linked]) -> tuple[list[Rule], list[Diagnostic]]:
@@ -198,5 +228,6 @@ __all__ = [
     "compile_policies",
     "join",
     "link_checked",
+    "link_stepwise",
     "warning",
 ]

@@ -1,7 +1,7 @@
 """From what a file says to rules that run: conditions compiled, actions with their parameters, limits, exceptions."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -62,6 +62,16 @@ class FileLinker:
 
     def link(self) -> Linked:
         """All rules of the file with its exceptions; a rule that cannot be linked is left out and said."""
+        steps = self.stepwise()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                linked: Linked = done.value
+                return linked
+
+    def stepwise(self) -> Generator[None, None, Linked]:
+        """The same, pausing after each rule."""
         self._check_grant()
         rules: dict[str, Rule] = {}
         for index, spec in enumerate(self.spec.rules):
@@ -73,6 +83,7 @@ class FileLinker:
             rule = self._rule(spec, path, index)
             if rule is not None:
                 rules[self.names.origin] = rule
+            yield
         foreign = self._exceptions(rules)
         return Linked(tuple(rules.values()), tuple(foreign), tuple(self.names.diagnostics))
 

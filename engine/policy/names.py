@@ -12,7 +12,7 @@ from engine.diagnostics import error as diagnose
 from engine.language import Condition, ConditionError, Names, Template, compile_expression, compile_template
 from engine.language.definitions import compile_definitions
 from engine.language.nodes import Node
-from engine.language.patterns import PatternError, PatternSet, compile_pattern
+from engine.language.patterns import Pattern, PatternError, PatternSet, compile_pattern
 from engine.model.phases import Phase
 from engine.model.plan import PlanError, named, parse_plan, plan_text
 
@@ -45,6 +45,17 @@ class Use(msgspec.Struct, frozen=True):
     phase: Phase | None
 
 
+def pattern_parts(written: Any) -> tuple[str, int | None]:
+    """A pattern's text and its stated width, however it was written: as a text, as a mapping, or as its Struct."""
+    match written:
+        case WithWidth(re2=text, max_width=width):
+            return text, width
+        case {"re2": text}:
+            return text, written.get("max_width")
+        case _:
+            return written, None
+
+
 class FileNames:
     """The names of one policy file, as its expressions and parameters may use them.
 
@@ -57,11 +68,13 @@ class FileNames:
         locate: Locate,
         inside: Inside,
         catalogue: Catalogue = UNKNOWN,
+        prepare: Callable[[str, str, int | None], Pattern] = compile_pattern,
     ) -> None:
         self.spec = spec
         self.locate = locate
         self.inside = inside
         self.catalogue = catalogue
+        self._prepare = prepare
         self.diagnostics: list[Diagnostic] = []
         self.uses: list[Use] = []
         self.phase: Phase | None = None
@@ -96,13 +109,11 @@ class FileNames:
         found = []
         for key, pattern in written.items():
             at: Path = (*path, key)
-            text, width = pattern, None
-            if isinstance(pattern, WithWidth):
-                text, width, at = pattern.re2, pattern.max_width, (*at, "re2")
-            elif isinstance(pattern, dict):
-                text, width, at = pattern["re2"], pattern.get("max_width"), (*at, "re2")
+            text, width = pattern_parts(pattern)
+            if not isinstance(pattern, str):
+                at = (*at, "re2")
             try:
-                found.append(compile_pattern(key, text, width))
+                found.append(self._prepare(key, text, width))
             except PatternError as wrong:
                 where = self.inside(at, wrong.start, wrong.end)
                 self.diagnostics.append(diagnose(501, wrong.message, where, wrong.help))
