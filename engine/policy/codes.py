@@ -72,6 +72,9 @@ _SET: Final[Mapping[int, str]] = {
     427: "a policy or rule has no description (`--strict`)",
     428: "a policy has no owner (`--strict`)",
     429: "no test names the rule (`--strict`)",
+    430: "a source of policies cannot be read",
+    431: "a source of policies that had rules has vanished",
+    432: "a source of policies that had rules is empty",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {

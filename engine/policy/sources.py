@@ -25,6 +25,7 @@ NOT_POLICIES: Final = frozenset({"cases"})
 """Folders of events and recordings, which are no policies."""
 
 _REQUIRED_VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NOT_TEXT: Final = re.compile("[\udc80-\udcff]")
 _STANDS_FOR_ANY: Final = "http://not-set.invalid"
 """The value of a variable that is not set where a configuration is only judged: it passes for a key and for a URL."""
 
@@ -81,10 +82,13 @@ def find_sets(paths: Sequence[Path], environ: Mapping[str, str], config: Path | 
     """The sets of files that the paths name: the loose files together, and each configuration with its own.
 
     With `config` the loose files are judged by what it names and grants; without paths, all that it lists is the set.
-    Raises OSError where a path cannot be read, and ConfigurationError for a wrong `config`.
+    A wrong configuration is a set of diagnostics. Raises OSError where a path cannot be read.
     """
     sets: list[PolicySet] = []
-    given = judged_settings(config, environ) if config is not None else None
+    try:
+        given = judged_settings(config, environ) if config is not None else None
+    except ConfigurationError as wrong:
+        return [PolicySet(diagnostics=tuple(wrong.diagnostics), config=config)]
     if given is not None and not paths:
         return [configured(given)]
     loose = list(dict.fromkeys(file for path in paths for file in loose_files(path)))
@@ -176,8 +180,9 @@ def pack_source(name: str) -> PolicySource | None:
 
 
 def read_source(file: Path, grant: Grant = UNLIMITED) -> PolicySource:
-    """One file from disk. Bytes that are not UTF-8 become surrogates, which the YAML reader refuses at their place."""
-    return PolicySource(str(file), file.read_bytes().decode("utf-8", "surrogateescape"), grant)
+    """One file from disk. For bytes that are not UTF-8 stands a character that the YAML reader refuses at its place."""
+    text = file.read_bytes().decode("utf-8", "surrogateescape")
+    return PolicySource(str(file), text if text.isascii() else _NOT_TEXT.sub("\ufffe", text), grant)
 
 
 def _listed_source(

@@ -1,6 +1,6 @@
 """What is right by the rules of the language and still probably not meant: warnings and notes, a small family a file."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Final
 
@@ -39,7 +39,8 @@ class Examined(msgspec.Struct, frozen=True):
 
     compiled: Compiled
     diagnostics: tuple[Diagnostic, ...]
-    rules: int
+    rules: Mapping[str, int]
+    """How many rules each file holds, those that could not be compiled included."""
 
 
 def examine(policies: PolicySet, today: date, *, strict: bool = False) -> Examined:
@@ -51,7 +52,7 @@ def examine(policies: PolicySet, today: date, *, strict: bool = False) -> Examin
     kept = list(_unsilenced(found, policies.sources))
     kept.sort(key=lambda each: (each.where, each.code))
     known = {each.source.file: len(each.spec.rules) for each in compiled.checked}
-    rules = sum(known[each.file] if each.file in known else _count_rules(each) for each in policies.sources)
+    rules = {each.file: known[each.file] if each.file in known else _count_rules(each) for each in policies.sources}
     return Examined(compiled, tuple(dict.fromkeys(kept)), rules)
 
 
@@ -65,7 +66,7 @@ def lint_file(source: PolicySource, catalogue: Catalogue, today: date, *, strict
     FileLinker(spec, source.file, names, source.grant).link()
     if any(each.stops_loading for each in names.diagnostics):
         return []  # a name that could not be linked would count as unused
-    subject = Subject(spec, names, catalogue, today)
+    subject = Subject(spec, names, read.document, catalogue, today)
     checks = (*CHECKS, *STRICT) if strict else CHECKS
     return [finding for check in checks for finding in check(subject)]
 

@@ -6,6 +6,7 @@ from datetime import date
 import msgspec
 
 from engine.diagnostics import Diagnostic, note, warning
+from engine.documents import Document
 from engine.policy.context import Catalogue
 from engine.policy.names import FileNames, Path
 from engine.policy.spec import PolicySpec, RuleSpec
@@ -16,6 +17,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     spec: PolicySpec
     names: FileNames
+    document: Document
     catalogue: Catalogue
     today: date
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from engine.diagnostics import Diagnostic
+from engine.diagnostics import Diagnostic, warning
 from engine.language import ConditionError, names_used, parse
 from engine.language.nodes import Node
 
@@ -19,7 +19,8 @@ def unused_names(subject: Subject) -> Iterator[Diagnostic]:
     for section, kind, what in _DECLARED:
         for name in getattr(spec, section):
             if (kind, name) not in used:
-                yield subject.warn(417, f"{what} '{name}' is never used", (section, name), "remove it, or use it")
+                where = subject.document.key((section, name))
+                yield warning(417, f"{what} '{name}' is never used", where, "remove it, or use it")
 
 
 _DECLARED = (

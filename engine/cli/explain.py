@@ -1,0 +1,155 @@
+"""`policy explain`: what the rules make of one event, and why."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rich_click as click
+from rich.console import Console
+from rich.text import Text
+
+from engine import documents
+from engine.diagnostics import ConfigurationError, UsageError
+from engine.model.decision import Decision
+from engine.model.effects import Block, Respond, Steer, VerdictKind
+from engine.model.phases import Phase
+from engine.policy.compile import compile_policies
+from engine.policy.given import complete_event
+from engine.policy.names import suggestion
+from engine.policy.record import DecisionRecord, Subject, op_record, record_of
+from engine.policy.ruleset import Event, RuleSet
+from engine.policy.sources import PolicySet
+from engine.policy.trial import TEST_FACTS, judge
+from engine.proving.explain import Explained, explain
+
+from .output import CONFIG, console, named_sets, output_format, print_json
+from .trees import rule_lines, shown
+
+
+@click.command("explain")
+@click.argument("event", metavar="EVENT")
+@click.option(
+    "--policies", multiple=True, type=click.Path(path_type=Path), metavar="PATH", help="Policy files or folders."
+)
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]…")
+@CONFIG
+@click.option("--rule", metavar="NAME", help="Only this rule, by its full name or its id.")
+@output_format("text", "json")
+def command(
+    event: str,
+    policies: tuple[Path, ...],
+    more: tuple[Path, ...],
+    config: Path | None,
+    rule: str | None,
+    output: str,
+) -> None:
+    """Say what the rules make of one event: every rule of its phase with the truth of each part, and who wins.
+
+    EVENT is a JSON or YAML file, `-` for standard input. It may be partial, as `tests: given` is: `phase` says which
+    phase it is of (default: request), and the schema's defaults complete it.
+    """
+    policy_set, rules, checked = _compiled((*policies, *more), config)
+    document = _completed(event, policy_set)
+    _check_rule(rule, rules, Phase(document["phase"]))
+    decision = judge(rules, document, trace=True)
+    if output == "json":
+        record = _record(decision, document, rules)
+        print_json({"verdict": record["verdict"], "by": record["by"], **record})
+        return
+    found = explain(checked, rules, document, decision, policy_set.catalogue)
+    out = console()
+    for each in found:
+        if rule is None or rule in (each.rule.name, each.rule.id):
+            for line in rule_lines(each, out.width):
+                out.print(line, no_wrap=True, overflow="ellipsis")
+            out.print()
+    if not found:
+        out.print(f"no rule is of phase {decision.phase.value}")
+    _print_decision(out, decision, found)
+
+
+def _compiled(paths: tuple[Path, ...], config: Path | None) -> tuple[PolicySet, RuleSet, Any]:
+    """One set of all that the command line names. Raises ConfigurationError with what stops it from loading."""
+    sets = named_sets(paths, config)
+    joined = msgspec.structs.replace(
+        sets[0],
+        sources=tuple({source.file: source for each in sets for source in each.sources}.values()),
+        diagnostics=tuple(one for each in sets for one in each.diagnostics),
+    )
+    compiled = compile_policies(joined.sources, joined.catalogue)
+    wrong = [each for each in (*joined.diagnostics, *compiled.diagnostics) if each.stops_loading]
+    if wrong or compiled.ruleset is None:
+        raise ConfigurationError(wrong)
+    return joined, compiled.ruleset, compiled.checked
+
+
+def _completed(file: str, policies: PolicySet) -> dict[str, Any]:
+    """The whole event. Raises UsageError or ConfigurationError."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"the event {file} cannot be read: {problem}") from problem
+    name = "standard input" if file == "-" else file
+    document = documents.load(text, name)
+    if not document.sound:
+        raise ConfigurationError(list(document.diagnostics))
+    if not isinstance(document.data, dict):
+        raise UsageError(f"the event {name} is not a mapping of fields")
+    try:
+        return complete_event(document.data, policies.shell_tools)
+    except (msgspec.ValidationError, ValueError) as wrong:
+        raise UsageError(f"the event {name} is not one: {wrong}") from wrong
+
+
+def _check_rule(rule: str | None, rules: RuleSet, phase: Phase) -> None:
+    if rule is None or any(rule in (each.name, each.id) and each.phase is phase for each in rules.rules):
+        return
+    of_phase = [each.name for each in rules.rules if each.phase is phase]
+    elsewhere = next((each.phase for each in rules.rules if rule in (each.name, each.id)), None)
+    if elsewhere is not None:
+        raise UsageError(f"rule '{rule}' is of phase {elsewhere.value}, and the event of phase {phase.value}")
+    near = suggestion(rule, [*of_phase, *(each.partition("/")[2] for each in of_phase)])
+    raise UsageError(f"there is no rule '{rule}'" + (f"; {near}" if near else ""))
+
+
+def _print_decision(out: Console, decision: Decision, found: list[Explained]) -> None:
+    style = "bold green" if decision.verdict is VerdictKind.ALLOW else "bold red"
+    line = Text.assemble("verdict  ", (str(decision.verdict), style))
+    if decision.by:
+        line.append(f" by {decision.by}")
+    out.print(line)
+    match decision.effect:
+        case Block(message=message, status=status, code=code):
+            out.print(Text(f"         {status} {code}: {message}"), no_wrap=True, overflow="ellipsis")
+        case Respond(message=message) | Steer(message=message):
+            out.print(Text(f"         {message}"), no_wrap=True, overflow="ellipsis")
+        case _:
+            pass
+    for each in found:
+        if each.outcome.verdict is not VerdictKind.ALLOW and each.rule.name != decision.by:
+            out.print(Text(f"         {each.rule.name}: {each.why}", "dim"), no_wrap=True, overflow="ellipsis")
+    if decision.route is not None:
+        out.print(Text(f"route    {decision.route.plan}"))
+    title = "patch    "
+    for outcome in decision.outcomes:
+        for op in map(op_record, outcome.patch):
+            value = f" = {shown(op['value'])}" if "value" in op else ""
+            said = Text.assemble(title, op["op"], " ", (op["path"], "bold"), value, (f"  {outcome.rule}", "dim"))
+            out.print(said, no_wrap=True, overflow="ellipsis")
+            title = "         "
+
+
+def _record(decision: Decision, event: Event, rules: RuleSet) -> DecisionRecord:
+    request = event["request"]
+    subject = Subject(
+        caller=event["caller"]["id"],
+        session=event["session"]["id"],
+        request=request["id"],
+        protocol=request["protocol"],
+        model=request["model"],
+        revision=rules.revision,
+    )
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return record_of(decision, id="explain", at=at, subject=subject, facts=TEST_FACTS)
