@@ -96,6 +96,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def refused(self) -> bool:
         return self.verdict is not VerdictKind.ALLOW
 
+    @property
+    def acted(self) -> frozenset[str]:
+        """The rules that matched; for the rest of the exchange they stand in `facts.acted`."""
+        return frozenset(each.rule for each in self.outcomes if each.outcome is OutcomeKind.MATCHED)
+
 
 class Needs(msgspec.Struct, frozen=True):
     """Questions that only I/O can answer; the driver asks and calls `decide` again with the answers in `facts`."""
@@ -106,9 +111,10 @@ class Needs(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What was read from the world before the event was evaluated; part of the decision record.
 
-    `fired` is how often a limited rule has acted within its window, by rule and key. `steered` is how often each rule has
-    already steered in this exchange; `may_reask` is false where the model cannot be asked again (the exchange's budget of
-    re-asks is spent, `n > 1`).
+    `fired` is how often a limited rule has acted within its window, by rule and key. `acted` are the rules that matched
+    earlier in this exchange: a limit counts them once, and in a stream they are observed once. `steered` is how often
+    each rule has already steered in this exchange; `may_reask` is false where the model cannot be asked again (the
+    exchange's budget of re-asks is spent, `n > 1`).
     """
 
     seed: str = ""

@@ -181,12 +181,16 @@ STRENGTH: Final[Mapping[type, VerdictKind]] = {
 
 
 def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
-    """The event with the operations done: a new document that shares with the old one what did not change."""
+    """The event with the operations done: a new document that shares with the old one what did not change.
+
+    Fields that follow from what was written (a message's `text`, `request.system`, ...) are true again afterwards.
+    """
     changed: Any = event
     for op in ops:
         changed = _written(changed, op, 0)
+        _renew_text(changed, op.path)
     result: dict[str, Any] = dict(changed)
-    if "request" in result:
+    if any(op.path[0] == "request" for op in ops):
         result["request"] = dict(result["request"])
         refresh(result)
     return result
@@ -205,6 +209,25 @@ def _written(node: Any, op: Op, depth: int) -> Any:
                 copy[step] = op.value
     else:
         copy[step] = _written(copy[step], op, depth + 1)
-    if "parts" in copy and "text" in copy and isinstance(copy, dict) and step == "parts":
-        copy["text"] = text_of(copy["parts"])
     return copy
+
+
+def _renew_text(event: Any, path: Path) -> None:
+    """The text beside written parts or arguments, made of them anew. What holds them was copied when it was written."""
+    match path:
+        case ("result", "parts", *_):
+            event["result"]["text"] = text_of(event["result"]["parts"])
+            event["result"]["bytes"] = len(event["result"]["text"].encode("utf-8", "surrogatepass"))
+        case ("request", "messages", int(index), "parts", *_):
+            message = event["request"]["messages"][index]
+            message["text"] = text_of(message["parts"])
+        case ("request", "messages", int(index), "tool_calls", int(number), "args", *_):
+            _write_arguments(event["request"]["messages"][index]["tool_calls"][number])
+        case ("tool", "args", *_):
+            _write_arguments(event["tool"])
+        case _:
+            pass
+
+
+def _write_arguments(call: dict[str, Any]) -> None:
+    call["text"] = msgspec.json.encode(call["args"]).decode()

@@ -175,7 +175,6 @@ class Flow(Section):
 class ShellRedirect(Section):
     op: str = ""
     target: str = ""
-    dynamic: bool = False
     dynamic: Annotated[bool, Meta(description="The target could not be known.")] = False
 
 
@@ -196,20 +195,9 @@ class ShellCommand(Section):
     redirects: list[ShellRedirect] = []
     input: Annotated[str, Meta(description="What is known to feed it: a here-document, a here-string, an echo.")] = ""
     fed_by: Annotated[
-        list[str], Meta(description="Programs whose output reaches it by a pipe or substitution: `curl` in `curl | sh`.")
+        list[str],
+        Meta(description="Programs whose output reaches it by a pipe or substitution: `curl` in `curl | sh`."),
     ] = []
-
-
-class ShellAssignment(Section):
-    name: str = ""
-    value: str = ""
-    dynamic: bool = False
-
-
-class ShellFunction(Section):
-    name: str = ""
-    forks_itself: Annotated[bool, Meta(description="It calls itself in the background: a fork bomb.")] = False
-    fed_by: Annotated[list[str], Meta(description="The programs whose output flows into it.")] = []
 
 
 class ShellAssignment(Section):
@@ -381,7 +369,7 @@ def last_user_of(messages: list[dict[str, Any]]) -> str:
 def refresh(event: dict[str, Any]) -> None:
     """Make the derived fields of `request` true again after its messages or tools were written; in place."""
     request = event["request"]
-    if request.get("messages"):
+    if "messages" in request:
         if "system" in request:
             request["system"] = system_of(request["messages"])
         if "last_user" in request:
