@@ -30,8 +30,9 @@ class PolicySource(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        said = msgspec.json.encode((self.file, self.text, self.grant, self.overrides))
-        return hashlib.sha256(said).hexdigest()
+        said = hashlib.sha256(msgspec.json.encode((self.file, self.grant, self.overrides)))
+        said.update(self.text.encode("utf-8", "surrogatepass"))  # bytes that are no UTF-8 were read as surrogates
+        return said.hexdigest()
 
 
 class CheckedPolicy(msgspec.Struct, frozen=True):
