@@ -37,10 +37,15 @@ def elsewhere(phase: Phase) -> Mapping[str, tuple[str, ...]]:
 def check_types(spec: PolicySpec, names: FileNames) -> Iterator[Diagnostic]:
     """The findings of every expression of a linked file, at their places in it."""
     definitions = {use.path[1]: use.node for use in names.uses if use.phase is None and use.path[0] == "definitions"}
+
+    @functools.cache  # the definitions are checked once a phase, not once a use
+    def known_in(phase: Phase) -> Known:
+        return _known(names, definitions, phase)
+
     for use in names.uses:
         if use.phase is None:
             continue
-        known = _known(names, definitions, use.phase)
+        known = known_in(use.phase)
         expect = _expected(use.path)
         given = _given(use, names.uses)
         checked = check(
