@@ -110,6 +110,40 @@ async def test_a_request_is_sent_again_once_only(make: Make) -> None:
         assert server.connections == 2
 
 
+async def test_what_is_sent_again_never_meets_another_used_connection(make: Make) -> None:
+    """Where the cap is reached and another exchange hands its connection on, that one is closed for its slot."""
+    both_busy, third_busy, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        if wire.number == 1:
+            await wire.answer()
+            await wire.request()
+            await both_busy.wait()
+            wire.close()
+        elif wire.number == 2:
+            await wire.request()
+            both_busy.set()
+            await third_busy.wait()
+            await wire.send(OK)
+            await wire.gone()
+        elif wire.number == 3:
+            await wire.request()
+            third_busy.set()
+            await again.wait()
+            await wire.send(OK)
+        else:
+            again.set()
+            await wire.answer()
+
+    async with serving(script) as server:
+        client = make(max_connections=2)
+        await whole(client.send(server.request(), PATIENT))
+        answers = await asyncio.gather(*(whole(client.send(server.request(), PATIENT)) for _ in range(3)))
+        assert answers == [(200, b"ok")] * 3
+        assert server.connections == 4
+        await server.finished()
+
+
 async def test_a_new_connection_that_closes_without_an_answer_is_not_tried_again(make: Make) -> None:
     async def script(wire: Wire) -> None:
         await wire.request()
