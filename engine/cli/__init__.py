@@ -16,6 +16,7 @@ from engine.diagnostics import ConfigurationError, LexgateError, UsageError
 from engine.rendering import render_text
 
 VERBS: Final = {
+    "serve": ("engine.cli.serve", "Run the endpoint."),
     "lint": ("engine.cli.lint", "Find what is wrong in policy files."),
     "test": ("engine.cli.test", "Run the tests that stand in policy files."),
     "explain": ("engine.cli.explain", "Say what the rules make of one event, and why."),

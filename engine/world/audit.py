@@ -90,6 +90,11 @@ class AuditLog:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a record could be taken now."""
+        return len(self._queue) < self._capacity and not self._closing
+
     def offer(self, record: Record) -> bool:
         """Hand a record in, if there is room for it."""
         if len(self._queue) >= self._capacity or self._closing:

@@ -1,0 +1,348 @@
+"""One event after another: builds it, reads what must be known, decides, commits, and lets the world observe.
+
+Reads happen before a decision, writes after it, in one commit that may refuse (a meter has no room) or find a counter
+changed; then the event is decided again. The decision itself is pure, and lives in `policy`.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from engine.model.decision import Decision, Facts, Mode, Needs
+from engine.model.effects import (
+    Block,
+    Conceal,
+    Count,
+    Forget,
+    Label,
+    Log,
+    Metric,
+    Notify,
+    Remember,
+    Scope,
+    StateEffect,
+    Tag,
+    Take,
+    VerdictKind,
+)
+from engine.model.exchange import Exchange
+from engine.model.phases import Phase
+from engine.policy.record import Subject, record_of
+from engine.policy.ruleset import RuleSet, Stage
+from engine.reading import Reading
+from engine.view import Fields, View, estimated_tokens
+from engine.world import World
+from engine.world.store import base as store
+
+ROUNDS: Final = 3
+KEY_TTL: Final = 7 * 86_400.0
+
+
+DEFAULT_OUTPUT: Final = 4096
+"""Tokens of output that are reserved where the client sets no limit."""
+
+
+def worst_case_tokens(exchange: Exchange) -> int:
+    """An upper bound of what a request can use: its bytes as input, and the output that it allows."""
+    size = len(exchange.body) if exchange.body is not None else 4 * estimated_tokens(exchange)
+    allowed = exchange.params.get("max_tokens")
+    return size // 2 + (allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT)
+
+
+class Concealed(msgspec.Struct, frozen=True):
+    """A value behind a placeholder, and whether it may come back in arguments of tool calls."""
+
+    value: str
+    tool_args: bool
+
+
+class Judge:
+    """Judges the events of one exchange under the rule set that it began with."""
+
+    def __init__(self, reading: Reading, view: View, world: World) -> None:
+        self.reading = reading
+        self.rules: RuleSet = reading.rules
+        self.view = view
+        self.world = world
+        self.steered: dict[str, int] = {}
+        self.acted: set[str] = set()
+        self.may_reask = True
+        self.reasks_left = world.settings.steer.max_per_exchange
+        self.concealed: dict[str, Concealed] = {}
+        self.held_slots: list[store.Release] = []
+        self.last_decision = view.exchange.id
+        self._now = datetime.fromtimestamp(view.now, UTC).isoformat(timespec="milliseconds")
+        self._state_is_known = False
+        self._placeholder_key: bytes | None = None
+        self._events = 0
+
+    def has(self, phase: Phase, stage: Stage = Stage.MAIN) -> bool:
+        """Whether the phase has rules at all; where it has none, nothing need be prepared for it."""
+        return (phase, stage) in self.reading.wanted
+
+    def wanted(self, phase: Phase) -> Fields:
+        """The fields of a phase's event that its rules read."""
+        return self.reading.wanted.get((phase, Stage.MAIN), {})
+
+    async def judge(self, phase: Phase, stage: Stage = Stage.MAIN, **sections: Mapping[str, Any]) -> Decision | None:
+        """What the rules say of one event, committed and recorded; None where the phase has no rules."""
+        wanted = self.reading.wanted.get((phase, stage))
+        if wanted is None:
+            return None
+        self._events += 1
+        if self.reading.reads_state and not self._state_is_known and "session" in wanted:
+            await self._load_state()
+        event = self.view.event(phase, wanted, **sections)
+        facts = Facts(
+            seed=f"{self.view.exchange.id}/{self._events}",
+            fired=await self._fired(phase, event, stage),
+            steered=self.steered,
+            acted=frozenset(self.acted),
+            may_reask=self.may_reask,
+            placeholder=await self._placeholders() if self.reading.restores else None,
+        )
+        decision = await self._decided(phase, stage, event, facts)
+        self._after(decision, facts)
+        return decision
+
+    async def _decided(self, phase: Phase, stage: Stage, event: Mapping[str, Any], facts: Facts) -> Decision:
+        decision = Decision(phase=phase)
+        for _ in range(ROUNDS):
+            decided = self.rules.decide(phase, event, facts, stage=stage)
+            if isinstance(decided, Needs):
+                raise AssertionError("no action asks questions")
+            decision = decided
+            if not (decision.spends or decision.fires or decision.changes):
+                return decision
+            try:
+                refused = await self._commit(decision)
+            except store.StoreDown:
+                self.world.metrics.store_failed("commit")
+                return self._without_store(decision)
+            if refused is None:
+                return decision
+            if isinstance(refused, Decision):
+                return refused
+            facts = msgspec.structs.replace(facts, fired={**facts.fired, **refused})
+        return _refused(decision, decision.by or "limit", "The request could not be counted.", 503, "policy_error", 1.0)
+
+    # -- before --
+
+    async def _load_state(self) -> None:
+        """Variables and labels of everybody, the team, the caller and the session; the nearer one wins."""
+        owners = [owner for owner in (self._owner(scope) for scope in reversed(Scope)) if owner]
+        try:
+            found = await self.world.store.read(
+                owners=[(space, owner) for space in ("vars", "labels") for owner in owners]
+            )
+        except store.StoreDown:
+            self.world.metrics.store_failed("read")
+            return
+        variables: dict[str, Any] = {}
+        labels: set[str] = set()
+        ranked = sorted(found.values.items(), key=lambda item: owners.index(item[0].owner))
+        for key, fact in ranked:
+            if key.space == "vars":
+                variables[key.name] = msgspec.json.decode(fact.value)
+            else:
+                labels.add(key.name)
+        self.view.session = msgspec.structs.replace(self.view.session, vars=variables, labels=tuple(sorted(labels)))
+        self._state_is_known = True
+
+    async def _fired(self, phase: Phase, event: Mapping[str, Any], stage: Stage) -> dict[tuple[str, str], int]:
+        """How often the limited rules that the event could concern have acted."""
+        reads = list(self.rules.limits(phase, event, stage))
+        if not reads:
+            return {}
+        meters = {(read.rule, read.key): _limit_meter(read.rule, read.key, read.max, read.every) for read in reads}
+        try:
+            found = await self.world.store.read(meters=meters.values())
+        except store.StoreDown:
+            self.world.metrics.store_failed("read")
+            return {}
+        return {key: meter.limit - found.standings[meter].remaining for key, meter in meters.items()}
+
+    async def _placeholders(self) -> Any:
+        """The function that names values of this caller's session by stand-ins; its key is random, and kept with it."""
+        if self._placeholder_key is None:
+            key = store.Key("placeholder-keys", self._owner(Scope.SESSION), "key")
+            found = (await self.world.store.read(keys=[key])).values.get(key)
+            if found is None:
+                fresh = msgspec.json.encode(self.world.random_bytes(32))
+                made = await self.world.store.commit([store.Put(key, fresh, KEY_TTL, expect=0)])
+                if isinstance(made, store.Conflict):
+                    fresh = made.facts.values[key].value
+                self._placeholder_key = msgspec.json.decode(fresh, type=bytes)
+            else:
+                self._placeholder_key = msgspec.json.decode(found.value, type=bytes)
+        secret = self._placeholder_key
+
+        def placeholder(name: str, value: str) -> str:
+            digest = hmac.new(secret, f"{name}\0{value}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+            return f"[{name}:{digest[:24]}]"
+
+        return placeholder
+
+    # -- the commit --
+
+    async def _commit(self, decision: Decision) -> Decision | dict[tuple[str, str], int] | None:
+        """None: done. A decision: a meter refuses. A dict: counters that others changed, to decide again with."""
+        changes: list[store.Change] = []
+        for spend in decision.spends:
+            changes.append(self._spend(spend.rule, spend.take))
+        for fire in decision.fires:
+            changes.append(store.Take(_limit_meter(fire.rule, fire.key, fire.max, fire.every)))
+        changes += [self._state_change(change) for change in decision.changes]
+        done = await self.world.store.commit(changes)
+        match done:
+            case store.Committed():
+                self.acted |= {fire.rule.removesuffix("#shadow") for fire in decision.fires}
+                self._state_is_known &= not decision.changes
+                self.held_slots += [
+                    store.Release(change.meter, change.id) for change in changes if isinstance(change, store.Reserve)
+                ]
+                return None
+            case store.Refused(which=which) if which < len(decision.spends):
+                rule = decision.spends[which].rule
+                limit = decision.spends[which].take
+                message = f"The rate limit of {limit.limit} {limit.of} in {limit.window:g} s is reached ({rule})."
+                return _refused(decision, rule, message, 429, "rate_limited", done.retry_after)
+            case store.Refused(which=which) if which < len(decision.spends) + len(decision.fires):
+                fire = decision.fires[which - len(decision.spends)]
+                return {(fire.rule, fire.key): fire.max}
+            case store.Refused():
+                return None
+            case store.Conflict():
+                return {}
+            case _:
+                assert_never(done)
+
+    def _spend(self, rule: str, take: Take) -> store.Change:
+        key = store.Key("rate", rule, take.key)
+        match take.of:
+            case "requests":
+                return store.Take(store.Window(key, take.limit, take.window))
+            case "concurrency":
+                return store.Reserve(store.Slots(key, take.limit), self._attempt_id(), 1, take.window)
+            case "tokens":
+                worst = worst_case_tokens(self.view.exchange)
+                meter = store.Window(key, take.limit, take.window)
+                return store.Reserve(meter, self._attempt_id(), min(worst, take.limit), take.window)
+            case _:
+                assert_never(take.of)
+
+    def _attempt_id(self) -> str:
+        return f"{self.view.exchange.id}/{self.view.taken.number}"
+
+    def _state_change(self, change: StateEffect) -> store.Change:
+        owner = self._owner(change.scope)
+        match change:
+            case Remember(key=key, value=value, ttl=ttl):
+                return store.Put(store.Key("vars", owner, key), msgspec.json.encode(value), ttl)
+            case Forget(key=key):
+                return store.Delete(store.Key("vars", owner, key))
+            case Count(key=key, by=by, ttl=ttl):
+                return store.Add(store.Key("vars", owner, key), by, ttl, refresh=True)
+            case Label(name=name, ttl=ttl):
+                return store.Put(store.Key("labels", owner, name), b"true", ttl)
+            case _:
+                assert_never(change)
+
+    def _owner(self, scope: Scope) -> str:
+        """Whose state a scope is: never another caller's. "" where there is none (a caller without a team)."""
+        caller = self.view.caller
+        match scope:
+            case Scope.SESSION:
+                return f"session/{caller.id}/{self.view.session.id}/{self.view.session.thread}"
+            case Scope.CALLER:
+                return f"caller/{caller.id}"
+            case Scope.TEAM:
+                return f"team/{caller.team}" if caller.team else f"caller/{caller.id}"
+            case Scope.GLOBAL:
+                return "global"
+            case _:
+                assert_never(scope)
+
+    def _without_store(self, decision: Decision) -> Decision:
+        """A meter that cannot be read refuses, unless its rule says otherwise; state that cannot be written is skipped."""
+        for rule in {spend.rule for spend in decision.spends}:
+            if self.rules.by_name[rule].denies_on_error:
+                return _refused(decision, rule, "The state store cannot be reached.", 503, "policy_error", 1.0)
+        return decision
+
+    # -- after --
+
+    def _after(self, decision: Decision, facts: Facts) -> None:
+        for effect in decision.effects:
+            if isinstance(effect, Conceal):
+                self.concealed[effect.placeholder] = Concealed(effect.value, effect.tool_args)
+        for rule, seen in decision.observations:
+            match seen:
+                case Log(message, level):
+                    self.world.log_rule(level, message, rule=rule, request=self.view.exchange.id)
+                case Tag():
+                    pass  # in the record
+                case Metric():
+                    self.world.metrics.counted(seen)
+                case Notify(url, body):
+                    self.world.notify(rule, url, body)
+                case _:
+                    assert_never(seen)
+        if not decision.outcomes:
+            return
+        if decision.phase is Phase.TEXT:
+            self.acted |= {outcome.rule for outcome in decision.outcomes if outcome.mode is Mode.ENFORCE}
+        self.world.metrics.decided(decision)
+        self.last_decision = f"{self.view.exchange.id}-{self._events}"
+        self.world.record(
+            record_of(decision, id=self.last_decision, at=self._now, subject=self._subject(), facts=facts)
+        )
+
+    def _subject(self) -> Subject:
+        view = self.view
+        return Subject(
+            caller=view.caller.id,
+            session=view.session.id,
+            request=view.exchange.id,
+            protocol=view.exchange.protocol.value,
+            model=view.taken.model or view.exchange.model,
+            revision=self.rules.revision,
+        )
+
+    async def release(self, tokens: int) -> None:
+        """The attempt is over: give back its slots, and settle its tokens on what was really used."""
+        held, self.held_slots = self.held_slots, []
+        if not held:
+            return
+        changes: Sequence[store.Change] = [
+            each if isinstance(each.meter, store.Slots) else store.Settle(each.meter, each.id, tokens) for each in held
+        ]
+        try:
+            await self.world.store.commit(changes)
+        except store.StoreDown:
+            self.world.metrics.store_failed("commit")
+
+
+def _limit_meter(rule: str, key: str, limit: int, every: float) -> store.Window:
+    return store.Window(store.Key("limits", rule, key), limit, every)
+
+
+def _refused(
+    decision: Decision, rule: str, message: str, status: int, code: str, retry_after: float | None
+) -> Decision:
+    """The decision with a meter's refusal as its verdict; nothing that it would have done is done."""
+    return msgspec.structs.replace(
+        decision,
+        verdict=VerdictKind.BLOCK,
+        by=rule,
+        effect=Block(message, status, code, retry_after),
+        effects=(),
+        spends=(),
+        fires=(),
+        changes=(),
+        observations=(),
+    )

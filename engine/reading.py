@@ -1,0 +1,121 @@
+"""What a rule set reads of an exchange, worked out once when the set goes live, so that nothing else is done for it."""
+
+import functools
+from collections.abc import Mapping
+from typing import Final
+
+from engine.actions import Kind, Pass
+from engine.actions.params import Patterns
+from engine.actions.redact import RedactParams
+from engine.language.globs import any_glob_matcher
+from engine.language.patterns import PatternSet
+from engine.model.exchange import Exchange
+from engine.model.phases import Phase
+from engine.policy.rule import Rule
+from engine.policy.ruleset import RuleSet, Stage
+from engine.view import Fields, wanted_fields
+
+_GOVERNING: Final = frozenset({Kind.VERDICT, Kind.PROTECT, Kind.TRANSFORM})
+_STATE: Final = frozenset({("session",), ("session", "vars"), ("session", "labels"), ()})
+
+
+class Reading:
+    """The plan of one rule set: which events are built, how much of them, and how streams are held."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self.wanted: Mapping[tuple[Phase, Stage], Fields] = {
+            (phase, stage): wanted_fields(phase, rules.reads(phase, stage))
+            for phase in Phase
+            for stage in Stage
+            if rules.table(phase, stage) is not None
+        }
+        all_reads = {path for key in self.wanted for path in rules.reads(*key)}
+        steps = [step for rule in rules.rules for step in rule.steps]
+        self.reads_state = any(path[:2] in _STATE for path in all_reads)
+        self.restores = any(isinstance(step.params, RedactParams) and step.params.restore for step in steps)
+        self.needs_session = (
+            self.restores
+            or any(path[:1] in ((), ("session",)) for path in all_reads)
+            or any(step.action.kind is Kind.STATE for step in steps)
+            or any(rule.limit is not None for rule in rules.rules)
+        )
+        self.steers = any(step.action.name == "steer" for step in steps)
+        self.text = TextPlan([rule for rule in rules.rules if rule.phase is Phase.TEXT])
+        self.calls = CallPlan([rule for rule in rules.rules if rule.phase is Phase.TOOL_CALL])
+        responses = [rule for rule in rules.rules if rule.phase is Phase.RESPONSE]
+        self.delays_all = any(rule.live and rule.delay == "all" for rule in responses)
+        self.delays_end = any(rule.live and rule.delay == "end" for rule in responses)
+        finished = rules.reads(Phase.RESPONSE) | rules.reads(Phase.DONE)
+        self.reads_answer = bool(responses) or any(path[:1] in ((), ("response",)) for path in finished)
+        self.meters_tokens = any(
+            rule.phase is Phase.ATTEMPT and step.action.kind is Kind.METER
+            for rule in rules.rules
+            for step in rule.steps
+        )
+
+    def reads_stream(self, exchange: Exchange) -> bool:
+        """Whether a streamed answer must be looked into; one that no rule reads goes on as the bytes that came."""
+        return (
+            bool(self.text.rules)
+            or (bool(self.calls.rules) and (bool(exchange.tools) or self.calls.catches_unoffered))
+            or self.reads_answer
+            or self.restores
+            or self.meters_tokens
+        )
+
+
+class TextPlan:
+    """How flowing text is held back: for the patterns and windows of the enforced rules, and no further."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self.rules = tuple(rules)
+        live = [rule for rule in rules if rule.live]
+        self.sets: tuple[PatternSet, ...] = tuple(each for rule in live for each in rule.patterns)
+        for each in self.sets:
+            each.prepare_for_streams()
+        self.window = max((rule.window or 0 for rule in live), default=0)
+        self.only_patterns = all(
+            rule.patterns and rule.window is None and rule.pass_ is Pass.TRANSFORM and _reads_patterns_alone(rule)
+            for rule in rules
+        )
+        """Where no pattern hits, no rule can match: then there is nothing to decide."""
+        self.every_set: tuple[PatternSet, ...] = tuple(each for rule in rules for each in rule.patterns)
+
+
+def _reads_patterns_alone(rule: Rule) -> bool:
+    """Every step of the rule does nothing unless one of its patterns is found."""
+    return all(any(isinstance(getattr(s.params, f), Patterns) for f in s.params.__struct_fields__) for s in rule.steps)
+
+
+class CallPlan:
+    """Which tool calls must be held until they are decided, by the tool's name."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._governing = tuple(
+            any_glob_matcher(rule.index.names) if rule.index is not None and rule.index.key == "tool" else None
+            for rule in rules
+            if rule.live and (rule.denies_on_error or any(step.action.kind in _GOVERNING for step in rule.steps))
+        )
+        self.catches_unoffered = bool(self._governing)
+        self._known: dict[str, bool] = {}
+
+    def governs(self, name: str) -> bool:
+        """Whether an enforced rule that can change or refuse a call could match a tool of this name."""
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= 4096:
+                self._known.clear()
+            known = self._known[name] = any(fits is None or fits(name) for fits in self._governing)
+        return known
+
+    def holds_all(self, exchange: Exchange) -> bool:
+        """Whether any tool that the request offers is governed: then all calls of a choice wait for its last one."""
+        return any(self.governs(tool.name) for tool in exchange.tools)
+
+
+@functools.lru_cache(maxsize=8)
+def reading_of(rules: RuleSet) -> Reading:
+    """The plan of a rule set; made once for each."""
+    return Reading(rules)

@@ -1,0 +1,109 @@
+"""Which backends serve a request: by rule, by the model's name, or by the default route; pure, but for one random number."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from engine.diagnostics import LexgateError
+from engine.language.globs import any_glob_matcher, is_glob
+from engine.model.plan import Leg, Plan, PlanError, named, parse_plan, plan_text
+from engine.settings.model import Settings
+
+SHOWN: Final = 20
+
+
+class NotServed(LexgateError):
+    """No backend serves the model; the message names what is served."""
+
+
+class Routes:
+    """The configuration's backends and routes, prepared for lookups."""
+
+    def __init__(self, settings: Settings) -> None:
+        backends = settings.served_backends
+        self.backends: tuple[str, ...] = tuple(backends)
+        self._exact: dict[str, str] = {}
+        for name, backend in backends.items():
+            for model in backend.models:
+                if not is_glob(model):
+                    self._exact.setdefault(model, name)
+        self._globs = [
+            (name, any_glob_matcher(globs, ignore_case=False))
+            for name, backend in backends.items()
+            if (globs := [model for model in backend.models if is_glob(model)])
+        ]
+        self.named: Mapping[str, Plan] = {
+            name: parse_plan(plan_text(written), name) for name, written in settings.routes.items()
+        }
+        self._default = settings.default_route
+        self._default_models = frozenset({"", *settings.default_models})
+        self._served = [model for backend in backends.values() for model in backend.models]
+
+    def plan(self, text: str) -> Plan:
+        """The plan of a route as a rule or the configuration names it: `@name` or the compact text. Raises PlanError."""
+        name = named(text)
+        if name is None:
+            return parse_plan(text)
+        if name not in self.named:
+            raise PlanError(f"unknown route '@{name}'")
+        return self.named[name]
+
+    def for_model(self, model: str) -> Plan:
+        """The plan for a model that a client names. Raises NotServed.
+
+        A prefix `backend:` counts only if it names a backend (`llama3:8b` is a model); then exact names, then globs, both
+        in the configuration's order; then the default route, for no model or one of `default_models`.
+        """
+        backend, separator, rest = model.partition(":")
+        if separator and backend in self.backends:
+            return Plan("failover", (Leg(backend, rest),))
+        if model and (exact := self._exact.get(model)) is not None:
+            return Plan("failover", (Leg(exact, model),))
+        if model and (model not in self._default_models or not self._default):
+            for name, fits in self._globs:
+                if fits(model):
+                    return Plan("failover", (Leg(name, model),))
+        if model in self._default_models and self._default:
+            return self.plan(self._default)
+        shown = ", ".join(self._served[:SHOWN]) + (", ..." if len(self._served) > SHOWN else "")
+        what = (
+            f"The model '{model}' is not served here"
+            if model
+            else "The request names no model, and there is no default"
+        )
+        raise NotServed(f"{what}. Served: {shown or 'nothing'}.")
+
+    def models(self) -> list[Mapping[str, str]]:
+        """What `GET /v1/models` lists: the exact names, each once."""
+        return [{"id": model, "owned_by": backend} for model, backend in self._exact.items()]
+
+
+def legs_in_order(plan: Plan, random: float) -> Iterator[Leg]:
+    """The legs in the order in which they are tried. Weighted: one by weight, then of the rest, as long as one fails.
+
+    `random` is a number from 0 to below 1.
+    """
+    if plan.kind == "failover":
+        yield from plan.legs
+        return
+    rest = list(plan.legs)
+    while rest:
+        total = sum(leg.weight for leg in rest)
+        point = random * total
+        for leg in rest:
+            point -= leg.weight
+            if point < 0:
+                break
+        rest.remove(leg)
+        yield leg
+        random = (random * 7919) % 1
+
+
+def with_model(leg: Leg, model: str) -> Leg:
+    """A leg that names no model keeps the client's, less the prefix by which the client chose the backend."""
+    if leg.model:
+        return leg
+    backend, separator, rest = model.partition(":")
+    kept = rest if separator and backend == leg.backend else model
+    return msgspec.structs.replace(leg, model=kept)

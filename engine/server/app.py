@@ -1,0 +1,170 @@
+"""The endpoint: Litestar for what people and monitors ask, the edge for exchanges; opened and closed with the process."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+import structlog
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ASGIApp
+
+from engine import __version__
+from engine.codecs import CODECS, PATHS
+from engine.codecs.base import Problem
+from engine.model.exchange import Protocol
+from engine.opening import open_house
+from engine.policy.live import Attempt, Live
+from engine.policy.recipe import recipe_of
+from engine.policy.ruleset import RuleSet
+from engine.server.door import personal_problem
+from engine.server.edge import Edge
+from engine.settings import Loaded
+from engine.settings.model import Settings
+from engine.world.http.base import Headers
+from engine.world.metrics import CONTENT_TYPE, Metrics
+
+_LOG: Final = structlog.get_logger("lexgate")
+_OPENAI: Final = CODECS[Protocol.OPENAI_CHAT]
+_PAGE_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+@get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
+def healthz() -> str:
+    """The process is alive."""
+    return "ok"
+
+
+@get("/readyz", media_type=MediaType.TEXT, sync_to_thread=False)
+def readyz(state: State) -> Response[str]:
+    """The process serves: a rule set is in force, and it is not stopping."""
+    edge: Edge = state.edge
+    ready = edge.house is not None and not edge.draining
+    return Response("ready" if ready else "not ready", status_code=200 if ready else 503, media_type=MediaType.TEXT)
+
+
+@get("/metrics", sync_to_thread=False)
+def metrics(state: State) -> Response[bytes]:
+    """Prometheus text exposition."""
+    return Response(state.metrics.render(), media_type=CONTENT_TYPE)
+
+
+@get("/policy/status", media_type=MediaType.JSON, sync_to_thread=False)
+def policy_status(state: State) -> Response[bytes]:
+    """Which rules are in force, from which sources, and what is wrong with those that are not."""
+    live: Live = state.edge.live
+    status = {"version": __version__, **live.status()}
+    return Response(msgspec.json.encode(status), media_type=MediaType.JSON)
+
+
+@get("/v1/models", media_type=MediaType.JSON, sync_to_thread=False)
+def models(state: State) -> Response[bytes]:
+    """The models that are served by name, in the shape that OpenAI's clients expect."""
+    return Response(_OPENAI.encode_models(state.edge.house.routes.models()), media_type=MediaType.JSON)
+
+
+def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Everything that is no route of ours, in the shape that clients parse."""
+    message = error.detail
+    if error.status_code == 404:
+        message = f"There is no {request.method} {request.url.path} here."
+    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
+    body = _OPENAI.encode_problem(Problem(status=error.status_code, message=message, kind=kind))
+    return Response(body, status_code=error.status_code, media_type=MediaType.JSON)
+
+
+def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The outermost edge of the pages: the log has the reason, the client does not."""
+    _LOG.error("page failed", path=request.url.path, exc_info=error)
+    body = _OPENAI.encode_problem(
+        Problem(status=500, message="The proxy failed; its log has the reason.", kind="server_error")
+    )
+    return Response(body, status_code=500, media_type=MediaType.JSON)
+
+
+def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """The pages behind the door of personal mode: no foreign host, no web page of another site."""
+
+    async def guard(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and settings.server.mode == "personal":
+            headers: Headers = scope["headers"]
+            problem = personal_problem("GET", headers)
+            if problem is not None:
+                body = _OPENAI.encode_problem(problem)
+                more = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+                await send({"type": "http.response.start", "status": problem.status, "headers": more})
+                await send({"type": "http.response.body", "body": body})
+                return
+        await app(scope, receive, send)
+
+    return guard
+
+
+def make_app(loaded: Loaded) -> Edge:
+    """The ASGI application of a configuration. Its lifespan raises ConfigurationError where no rules can be served."""
+    settings = loaded.settings
+    metrics_of_process = Metrics(__version__)
+    recipe = recipe_of(loaded)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        edge: Edge = app.state.edge
+        live = Live(
+            recipe,
+            last_good=settings.resolve(settings.reload.last_good) if settings.reload.last_good else None,
+            watching=settings.reload.enabled,
+            quiet=float(settings.reload.debounce),
+            on_swap=_swapped(metrics_of_process),
+            on_attempt=_attempted(metrics_of_process),
+        )
+        await live.start()
+        house = await open_house(settings, metrics_of_process)
+        edge.live, edge.house = live, house
+        try:
+            yield
+        finally:
+            edge.draining = True
+            await live.close()
+            await house.world.aclose()
+
+    pages = Litestar(
+        route_handlers=[healthz, readyz, metrics, policy_status, models],
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(title="Lexgate", version=__version__, path="/docs"),
+        exception_handlers={HTTPException: _problem_page, Exception: _broken_page},
+        response_headers=_PAGE_HEADERS,
+        logging_config=None,
+    )
+    edge = Edge(PATHS, guarded(pages, settings))
+    pages.state.edge = edge
+    pages.state.metrics = metrics_of_process
+    return edge
+
+
+def _swapped(metrics: Metrics) -> Any:
+    def on_swap(_old: RuleSet, new: RuleSet, removed: tuple[str, ...]) -> None:
+        metrics.policies_loaded(new.revision, len(new.rules))
+        _LOG.info("policies live", revision=new.revision, rules=len(new.rules), removed=list(removed))
+
+    return on_swap
+
+
+def _attempted(metrics: Metrics) -> Any:
+    def on_attempt(attempt: Attempt) -> None:
+        if attempt.sound:
+            return
+        metrics.policies_refused()
+        for each in attempt.diagnostics:
+            if each.stops_loading:
+                _LOG.error(
+                    "policies refused", where=str(each.where), code=each.code, problem=each.message, help=each.help
+                )
+
+    return on_attempt

@@ -1,0 +1,77 @@
+"""Everything outside the process that an exchange may touch, behind one name: store, backends, audit, clock, metrics."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from engine.settings.model import Settings
+
+from .audit import AuditLog
+from .backends import Backends
+from .metrics import Metrics
+from .outbound import Outbound
+from .store.base import Store
+
+
+class World:
+    """What the pipeline awaits. Tests give it clocks and random numbers of their own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        backends: Backends,
+        metrics: Metrics,
+        outbound: Outbound,
+        audit: AuditLog | None = None,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.backends = backends
+        self.metrics = metrics
+        self.outbound = outbound
+        self.audit = audit
+        self.clock = clock
+        self.random_bytes = random_bytes
+        self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
+        self.has_hidden_turns = False
+        """Whether steering has hidden a turn from a client; those of an earlier process are found by sets that steer."""
+
+    def new_id(self) -> str:
+        """The id of an exchange: 24 hexadecimal digits, not to be guessed."""
+        return self.random_bytes(12).hex()
+
+    def random(self) -> float:
+        """A number from 0 to below 1."""
+        return int.from_bytes(self.random_bytes(6)) / (1 << 48)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Hand a decision record to the audit log; `audit_has_room` says beforehand whether it can be taken."""
+        if self.audit is not None and not self.audit.offer(record):
+            self.log.warning("audit record dropped", id=record.get("id"))
+
+    @property
+    def audit_has_room(self) -> bool:
+        """Whether a record could be taken now; always, where there is no log."""
+        return self.audit is None or self.audit.has_room
+
+    def log_rule(self, level: str, message: str, *, rule: str, request: str) -> None:
+        """A line that a rule's `log` action writes."""
+        getattr(self.log, level)(message, rule=rule, request=request)
+
+    def notify(self, rule: str, url: str, body: Mapping[str, Any]) -> None:
+        """Send a webhook beside the exchange."""
+        self.outbound.notify(rule, url, body)
+
+    async def aclose(self) -> None:
+        """Finish what was begun: webhooks, records, connections, state."""
+        await self.outbound.close()
+        await self.backends.aclose()
+        if self.audit is not None:
+            await self.audit.close()
+        await self.store.close()
