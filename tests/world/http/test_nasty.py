@@ -119,7 +119,7 @@ async def test_what_is_sent_again_never_meets_another_used_connection(make: Make
             await wire.answer()
             await wire.request()
             await both_busy.wait()
-            wire.close()
+            wire.reset()
         elif wire.number == 2:
             await wire.request()
             both_busy.set()
