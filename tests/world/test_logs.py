@@ -122,7 +122,8 @@ class Unshowable:
         {"a": Unshowable()},
         {"a": "x" * (LONGEST - 5) + SECRET},
         {"a": "x" * (LONGEST + 505) + SECRET},
-        {"a": (SECRET + " ") * 250 + "x" * 200 + SECRET * 100},
+        # What is searched ends within the last one, and masking the first ones makes room to show that end.
+        {"a": ((SECRET + " ") * 100).ljust(LONGEST + 504, "x") + SECRET},
         {"a": {"b": "x" * 10_000 + SECRET}},
         {"a": "\ud800" + SECRET},
         {"a": "\x1b[31m" + SECRET},
@@ -132,8 +133,7 @@ class Unshowable:
 def test_a_known_secret_is_in_no_position_of_a_line(said: Said, fields: dict[str, Any]) -> None:
     log().info("event", **fields)
     assert said.line()["event"] == "event"
-    assert SECRET not in said.getvalue()
-    assert SECRET[:-4] not in said.getvalue()
+    assert SECRET[:6] not in said.getvalue()
 
 
 @pytest.mark.parametrize("name", ["authorization", "x-api-key", "Cookie", "api_key", "password", "token"])
