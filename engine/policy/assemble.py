@@ -1,8 +1,10 @@
 """Builds a rule set from checked files a little at a time, so that the server answers requests meanwhile."""
 
 import asyncio
+import contextlib
+import gc
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +28,23 @@ class Part(msgspec.Struct, frozen=True):
     source: PolicySource
     policy: str
     linked: Linked
+
+
+@contextlib.contextmanager
+def long_lived() -> Iterator[None]:
+    """What is built within is left alone by the garbage collector, then and later.
+
+    A set of 500 rules is a quarter of a million objects, and a full collection that walks them holds the server for 200
+    ms. Rules have no cycles: they are freed with their last exchange, when nothing refers to them any more.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 class Pace:

@@ -1,6 +1,7 @@
 """From an order to an answer: reads the files of a recipe, judges what changed, runs the policies' own tests."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -72,7 +73,8 @@ class _Judged(msgspec.Struct, frozen=True):
 class Compiler:
     """Answers orders, and remembers how the files of the last one were judged."""
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
         self._judged: dict[str, _Judged] = {}
         self._surroundings: tuple[Catalogue, Mapping[str, str]] | None = None
         self._shell_tools: ShellTools = DEFAULT_TOOLS
@@ -80,7 +82,7 @@ class Compiler:
     def answer(self, order: Order) -> Answer:
         """Read the files, and say what they are worth."""
         origins = order.recipe.origins
-        found = gather_steady(origins, order.quiet) if order.quiet else gather(origins)
+        found = gather_steady(origins, order.quiet, self._sleep) if order.quiet else gather(origins)
         if found is None:
             help = "the set is read when they are quiet; what writes to them all the time?"
             return Answer(

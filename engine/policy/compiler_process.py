@@ -4,6 +4,7 @@ Orders come on standard input, answers go to standard output: each a message of 
 bytes. The process ends when its input does, and so does not outlive the server.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,7 @@ def serve(orders: BinaryIO, answers: BinaryIO, answer: Callable[[Order], Answer]
             say(Answered(answer(decode(frame))))
         except Exception as wrong:  # the outermost edge: what the server is told, it reports
             say(Failed(f"{type(wrong).__name__}: {wrong}", traceback.format_exc()))
+        gc.collect()  # now that nobody waits
 
 
 def main() -> None:
@@ -83,6 +85,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not write into the messages
     sys.stdout = sys.stderr
+    gc.disable()
     try:
         serve(orders, answers, Compiler().answer)
     except BrokenPipeError:

@@ -17,7 +17,7 @@ from engine.diagnostics import ConfigurationError, Diagnostic, Where, note, warn
 from engine.diagnostics import error as diagnose
 
 from . import lastgood
-from .assemble import Pace, Part, assemble, by_mode, enforced, unite
+from .assemble import Pace, Part, assemble, by_mode, enforced, long_lived, unite
 from .compiler import Answer, Compiler, Order, OriginReport
 from .recipe import Recipe
 from .ruleset import RuleSet
@@ -120,9 +120,18 @@ class Live:
         the files are wrong and there is no last good set of the same sources.
         """
         began = time.perf_counter()
-        watch = self._watch = Watch(
-            self._recipe.paths, self._dirty.set
-        )  # remembers what it saw before the files are read
+        # Made first, because it remembers what it saw: an edit made meanwhile is noticed.
+        watch = self._watch = Watch(self._recipe.paths, self._dirty.set)
+        with long_lived():
+            answer = self._first_set()
+        kept = await self._keep() if answer.sound else ()
+        self._conclude(answer.revision, began, (*answer.diagnostics, *kept), swapped=answer.sound)
+        self._tasks = [asyncio.create_task(self._reload())]
+        if self._watching:
+            self._tasks.append(asyncio.create_task(watch.run()))
+
+    def _first_set(self) -> Answer:
+        """Put the files in force, or the last good set; what is said is of the files."""
         compiler = Compiler()
         manifest = lastgood.kept_manifest(self._last_good) if self._last_good is not None else None
         order = Order(self._recipe, manifest.rules if manifest is not None else {})
@@ -130,17 +139,12 @@ class Live:
         self._read = answer.digest
         if answer.sound:
             self._install(answer, compiler, restored=False)
-            diagnostics = (*answer.diagnostics, *await self._keep())
-        else:
-            restored = self._restored(compiler, manifest)
-            if restored is None:
-                raise ConfigurationError([each for each in answer.diagnostics if each.stops_loading])
-            self._install(restored, compiler, restored=True)
-            diagnostics = answer.diagnostics
-        self._conclude(answer.revision, began, diagnostics, swapped=answer.sound)
-        self._tasks = [asyncio.create_task(self._reload())]
-        if self._watching:
-            self._tasks.append(asyncio.create_task(watch.run()))
+            return answer
+        restored = self._restored(compiler, manifest)
+        if restored is None:
+            raise ConfigurationError([each for each in answer.diagnostics if each.stops_loading])
+        self._install(restored, compiler, restored=True)
+        return answer
 
     async def close(self) -> None:
         """Stop watching, and end the compiler process. The set in force stays in force."""
@@ -172,20 +176,24 @@ class Live:
                 await self._dirty.wait()
         with contextlib.suppress(CompilerDied):  # the first attempt meets it again, and tells
             await self._compiler.warm()
+        await self._try(prime=True)
         while True:
             await self._dirty.wait()
             self._dirty.clear()
             await self._try()
 
-    async def _try(self, again: bool = False) -> Attempt | None:
-        """One attempt, never two at once. None where the files are as they were at the last one."""
+    async def _try(self, *, again: bool = False, prime: bool = False) -> Attempt | None:
+        """One attempt, never two at once. None where the files are as they were at the last one.
+
+        `prime` has them judged all the same, so that a new compiler process need not judge all at the first change.
+        """
         async with self._one_at_a_time:
             began = time.perf_counter()
             known = frozenset(self._served.parts)
-            order = Order(self._recipe, self._served.rules, known, "" if again else self._read, self._quiet)
+            order = Order(self._recipe, self._served.rules, known, "" if again or prime else self._read, self._quiet)
             try:
                 answer = await self._compiler.answer(order)
-                if answer.unchanged:
+                if answer.unchanged or (prime and answer.digest == self._read):
                     return None
                 self._read = answer.digest
                 if not answer.sound:
@@ -212,9 +220,10 @@ class Live:
             self._served = msgspec.structs.replace(self._served, origins=answer.origins, restored=False)
             return self._conclude(answer.revision, began, answer.diagnostics)
         pace = Pace()
-        rules, parts = await assemble(
-            answer.files, self._served.parts, answer.checked, self._recipe.catalogue, answer.revision, pace
-        )
+        with long_lived():
+            rules, parts = await assemble(
+                answer.files, self._served.parts, answer.checked, self._recipe.catalogue, answer.revision, pace
+            )
         removed = self._swap(rules, _Served(parts, answer.origins, self._clock()))
         diagnostics = (*answer.diagnostics, *self._farewell(removed), *await self._keep())
         return self._conclude(
@@ -334,6 +343,7 @@ class Live:
             "told_of_changes": self._watch is not None and self._watch.told,
             "compiler": {
                 "pid": self._compiler.pid,
+                "busy": self._compiler.busy,
                 "memory_bytes": self._compiler.resident_bytes,
                 "deaths": self._compiler.deaths,
             },

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -98,9 +97,7 @@ def gather(origins: Sequence[Origin]) -> tuple[Found, ...]:
     return tuple(_found(each) for each in origins)
 
 
-def gather_steady(
-    origins: Sequence[Origin], quiet: float, sleep: Callable[[float], None] = time.sleep
-) -> tuple[Found, ...] | None:
+def gather_steady(origins: Sequence[Origin], quiet: float, sleep: Callable[[float], None]) -> tuple[Found, ...] | None:
     """Read the files until two readings, `quiet` seconds apart, are the same: files that land one by one are one set.
 
     None where they keep changing for `STEADY_WITHIN` seconds.

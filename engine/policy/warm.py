@@ -56,6 +56,11 @@ class WarmCompiler:
         return process.pid if process is not None and process.returncode is None else None
 
     @property
+    def busy(self) -> bool:
+        """Whether an order is being answered."""
+        return self._busy.locked()
+
+    @property
     def resident_bytes(self) -> int | None:
         """The process's memory; None where none runs, or where the system does not say."""
         return resident_bytes(self.pid) if self.pid is not None else None
