@@ -1,7 +1,7 @@
 """Leave messages out of what the model sees."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -27,25 +27,31 @@ def drop_messages(params: DropMessagesParams, moment: Moment) -> Iterator[Effect
     A tool call and its results leave together: providers refuse one without the other. The newest message of the user
     stays. Example: `drop_messages: {where: "request.messages[?contains(text, 'internal only')]"}`.
     """
-    messages = moment.event["request"]["messages"]
+    messages: list[Mapping[str, Any]] = moment.event["request"]["messages"]
     selected = params.where(moment.event, moment.env)
     if not isinstance(selected, list):
         raise ActionError("`where` selects no list of messages")
-    gone = {index for index, message in enumerate(messages) if any(message == each for each in selected)}
-    users = [index for index, message in enumerate(messages) if message["role"] == "user"]
-    gone -= set(users[-1:])
-    calls = {call["id"] for index in gone for call in messages[index]["tool_calls"]}
-    results = {messages[index]["tool_call_id"] for index in gone if messages[index]["tool_call_id"]}
-    while True:
-        pulled = {
-            index
-            for index, message in enumerate(messages)
-            if message["tool_call_id"] in calls or any(call["id"] in results for call in message["tool_calls"])
-        } - gone
-        if not pulled:
-            break
-        gone |= pulled
-        calls |= {call["id"] for index in pulled for call in messages[index]["tool_calls"]}
-        results |= {messages[index]["tool_call_id"] for index in pulled if messages[index]["tool_call_id"]}
+    # A filter gives the very messages that it was given: of two that say the same, only the one that is meant leaves.
+    places = {id(message): index for index, message in enumerate(messages)}
+    if not all(id(each) in places for each in selected):
+        raise ActionError("`where` selects something that is no message of the request")
+    newest = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=None)
+    gone = _with_their_pairs({places[id(each)] for each in selected} - {newest}, messages) - {newest}
     if gone:
         yield Patch(tuple(Op("remove", ("request", "messages", index)) for index in sorted(gone, reverse=True)))
+
+
+def _with_their_pairs(gone: Collection[int], messages: Sequence[Mapping[str, Any]]) -> set[int]:
+    """The messages, and with every call its results and with every result its call, until none stands alone."""
+    found = set(gone)
+    while True:
+        ids = {name for index in found for name in _call_ids(messages[index])}
+        pulled = {index for index, message in enumerate(messages) if ids.intersection(_call_ids(message))}
+        if pulled <= found:
+            return found
+        found |= pulled
+
+
+def _call_ids(message: Mapping[str, Any]) -> Iterator[str]:
+    """The calls that a message makes or answers; a call without an id has no pair to be found by."""
+    yield from filter(None, (message["tool_call_id"], *(call["id"] for call in message["tool_calls"])))

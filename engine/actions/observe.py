@@ -1,14 +1,16 @@
 """Say what happened, without changing it: a log line, a tag, a metric, a webhook."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engine.model.effects import Effect, Log, Metric, Notify, Tag
+from engine.model.events import FIELDS
+from engine.model.phases import Phase
 
-from .params import Params, Text, Value, text
+from .params import Params, Text, Url, Value, text
 from .registry import ALL_PHASES, Kind, Moment, action
 
 
@@ -39,11 +41,11 @@ class MetricParams(Params, frozen=True, kw_only=True):
 
 class NotifyParams(Params, frozen=True, kw_only=True):
     url: Annotated[
-        Text, Meta(description="https, or http to a host that the operator lists; templates in path and query only.")
+        Url, Meta(description="https, or http to a host that the operator lists; templates in path and query only.")
     ]
-    body: Annotated[
-        Value | None, Meta(description="The JSON body; default: rule, phase, verdict, caller and model.")
-    ] = None
+    body: Annotated[Value | None, Meta(description="The JSON body; default: rule, phase, caller, model and time.")] = (
+        None
+    )
 
 
 @action(*ALL_PHASES, kind=Kind.OBSERVE)
@@ -58,23 +60,42 @@ def tag(params: TagParams, moment: Moment) -> Iterator[Effect]:
     yield Tag(params.name, params.value(moment.event, moment.env))
 
 
-@action(*ALL_PHASES, kind=Kind.OBSERVE)
+def _reads(fields: Collection[tuple[str, str]]) -> dict[Phase, frozenset[tuple[str, ...]]]:
+    return {phase: frozenset(path for path in fields if path[0] in FIELDS[phase]) for phase in Phase}
+
+
+_SHOWN: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "team": (("caller", "team"),),
+    "role": (("caller", "roles"),),
+    "model": (("attempt", "model"), ("request", "model")),
+    "backend": (("attempt", "backend"),),
+    "protocol": (("request", "protocol"),),
+    "tool": (("tool", "name"), ("result", "tool")),
+}
+"""Where each field that a metric may show stands; the first of them that the phase has counts."""
+
+
+@action(*ALL_PHASES, kind=Kind.OBSERVE, reads=_reads([path for paths in _SHOWN.values() for path in paths]))
 def metric(params: MetricParams, moment: Moment) -> Iterator[Effect]:
     """Count in a metric of the rule's own. Example: `metric: {name: large_requests, labels: {team: team}}`."""
-    event = moment.event
-    caller, request = event.get("caller", {}), event.get("request", {})
-    shown = {
-        "team": caller.get("team") or "",
-        "role": ",".join(sorted(caller.get("roles", []))),
-        "model": event.get("attempt", {}).get("model") or request.get("model", ""),
-        "backend": event.get("attempt", {}).get("backend", ""),
-        "protocol": request.get("protocol", ""),
-        "tool": event.get("tool", {}).get("name") or event.get("result", {}).get("tool", ""),
-    }
-    yield Metric(params.name, params.by, tuple((name, shown[field]) for name, field in params.labels.items()))
+    labels = tuple((name, _shown(field, moment.event)) for name, field in params.labels.items())
+    yield Metric(params.name, params.by, labels)
 
 
-@action(*ALL_PHASES, kind=Kind.OBSERVE)
+def _shown(field: str, event: Mapping[str, Any]) -> str:
+    """A label's value; several roles are one text, whatever their order. "" where the event has none."""
+    for section, name in _SHOWN[field]:
+        value = event.get(section, {}).get(name)
+        if value:
+            return value if isinstance(value, str) else ",".join(sorted(value))
+    return ""
+
+
+@action(
+    *ALL_PHASES,
+    kind=Kind.OBSERVE,
+    reads=_reads([("caller", "id"), ("request", "model"), ("now", "iso")]),
+)
 def notify(params: NotifyParams, moment: Moment) -> Iterator[Effect]:
     """Send a JSON body to a webhook, beside the exchange: it waits for nothing and changes nothing.
 

@@ -5,10 +5,12 @@
 editor completion.
 """
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Protocol, get_args, get_origin, get_type_hints
+from urllib.parse import quote
 
 import msgspec
 
@@ -55,10 +57,11 @@ class Text:
     def __init__(self, template: Template | str) -> None:
         self._template = template
 
-    def __call__(self, event: Mapping[str, Any], env: Env) -> str:
+    def __call__(self, event: Mapping[str, Any], env: Env, encode: Callable[[str], str] | None = None) -> str:
+        """The text for an event; `encode` makes what a template gives fit the place where it goes."""
         if isinstance(self._template, str):
             return self._template
-        return self._template.text(event, env)
+        return self._template.text(event, env, encode)
 
     @property
     def constant(self) -> str | None:
@@ -77,6 +80,20 @@ class Text:
     @property
     def templates(self) -> tuple[Template, ...]:
         return () if isinstance(self._template, str) else (self._template,)
+
+
+class Url(Text):
+    """An address that may hold templates in its path and query; what they give is percent-encoded, and leads nowhere else."""
+
+    __slots__ = ()
+
+    def __call__(self, event: Mapping[str, Any], env: Env, encode: Callable[[str], str] | None = None) -> str:
+        return super().__call__(event, env, encode or _in_url)
+
+
+def _in_url(value: str) -> str:
+    # "." and ".." alone would be steps of a path, even where they are percent-encoded.
+    return quote(value, safe="", errors="replace") if value.strip(".") else ""
 
 
 class Value:
@@ -202,6 +219,20 @@ def _link_text(value: Any, path: Path, linker: Linker) -> Text:
     return Text(linker.template(value, path))
 
 
+_FIXED_HOST: Final = re.compile(r"https?://(?![^/?#]*[@{}])[^\s/?#]+([/?#]|$)", re.IGNORECASE)
+
+
+def _link_url(value: Any, path: Path, linker: Linker) -> Url:
+    if not isinstance(value, str):
+        raise LinkError(f"expected an address, found {value!r}", path)
+    if not _FIXED_HOST.match(value):
+        help = "write it as https://hooks.example.com/path?x={{ caller.id }}"
+        if "{{" in re.sub(r"(?<!:)(?<!/)[/?#].*", "", value, flags=re.DOTALL):
+            raise LinkError("an address takes templates in its path and query only", path, help)
+        raise LinkError(f"{value!r} is not an address", path, help)
+    return Url(linker.template(value, path))
+
+
 def _link_value(value: Any, path: Path, linker: Linker) -> Value:
     found: list[Template] = []
 
@@ -239,6 +270,7 @@ def _link_field(value: Any, path: Path, _linker: Linker) -> FieldPath:
 
 LINKS: Final[Mapping[Any, Callable[[Any, Path, Linker], Any]]] = {
     Text: _link_text,
+    Url: _link_url,
     Value: _link_value,
     Expression: _link_expression,
     Patterns: lambda value, path, linker: Patterns(linker.patterns(value, path)),
@@ -252,6 +284,7 @@ LINKS: Final[Mapping[Any, Callable[[Any, Path, Linker], Any]]] = {
 _NAMES: Final = {"type": "string"}
 SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
     Text: {"type": "string"},
+    Url: {"type": "string"},
     Value: {"type": ["string", "number", "boolean", "object", "array", "null"]},
     Expression: {"type": "string"},
     Patterns: {
@@ -287,27 +320,31 @@ def bare_type(annotation: Any) -> Any:
 
 def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params:
     """The parameters of one step. Raises LinkError with the path of what is wrong (the first; the schema finds the rest)."""
+    alone = False
     if not isinstance(value, dict):
         if params.lone is None:
             raise LinkError(f"expected parameters, found {value!r}", path)
-        value = {params.lone: value}
+        value, alone = {params.lone: value}, True
     hints = get_type_hints(params, include_extras=True)
     fields = dict(zip(params.__struct_encode_fields__, params.__struct_fields__, strict=True))
     linked: dict[str, Any] = {}
     for name, written in value.items():
+        at = path if alone else (*path, name)
         if name not in fields:
-            raise LinkError(
-                f"unknown parameter '{name}'", (*path, name), help=f"it takes {', '.join(fields) or 'none'}"
-            )
+            near = difflib.get_close_matches(name, fields, n=1)
+            help = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(fields) or 'none'}"
+            raise LinkError(f"unknown parameter '{name}'", at, help)
         hint = hints[fields[name]]
         make = LINKS.get(bare_type(hint))
         try:
             if make is not None:
-                linked[fields[name]] = make(written, (*path, name), linker)
+                linked[fields[name]] = make(written, at, linker)
             else:
                 linked[fields[name]] = msgspec.convert(written, hint)
+        except LinkError as wrong:
+            raise LinkError(str(wrong), wrong.path or at, wrong.help) from None
         except msgspec.ValidationError as wrong:
-            raise LinkError(f"'{name}': {wrong}", (*path, name)) from None
+            raise LinkError(f"'{name}': {wrong}", at) from None
     try:
         return params(**linked)
     except (TypeError, ValueError) as wrong:

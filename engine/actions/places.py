@@ -9,7 +9,14 @@ from engine.model.phases import Phase
 PLACES: Final = ("system", "user", "assistant", "tool_calls")
 """The words that `in:` takes in phase `request`."""
 
-_ROLE_PLACES: Final[Mapping[str, str]] = {"developer": "system"}
+_ROLE_PLACES: Final[Mapping[str, str]] = {
+    "system": "system",
+    "developer": "system",
+    "assistant": "assistant",
+    "model": "assistant",
+}
+"""A role that is not here is read as `user`: no name that a client gives to a role keeps its text from the rules."""
+
 _TOOL_ROLES: Final = frozenset({"tool", "function"})
 
 READS: Final[Mapping[Phase, frozenset[tuple[str, ...]]]] = {
@@ -44,7 +51,7 @@ def _of_message(index: int, message: Mapping[str, Any], places: Collection[str])
     if role in _TOOL_ROLES:
         return
     at: Path = ("request", "messages", index)
-    if _ROLE_PLACES.get(role, role) in places:
+    if _ROLE_PLACES.get(role, "user") in places:
         for number, part in enumerate(message["parts"]):
             if part["text"]:
                 yield (*at, "parts", number, "text"), part["text"]

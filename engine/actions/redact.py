@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ from .places import PLACES, READS, texts
 from .registry import Kind, Moment, action
 
 Place = Literal["system", "user", "assistant", "tool_calls"]
-_GROUP: Final = re.compile(r"\\([0-9])")
+_GROUP: Final = re.compile(r"\\([0-9\\])")
 ON_CONTENT: Final = (Phase.REQUEST, Phase.TOOL_RESULT, Phase.TEXT, Phase.TOOL_CALL)
 
 
@@ -43,7 +43,7 @@ class RedactParams(Params, frozen=True, kw_only=True):
 
 class ReplaceParams(Params, frozen=True, kw_only=True):
     patterns: Annotated[Patterns, Meta(description="A pattern set by name, or the patterns themselves.")]
-    with_: Annotated[Text, Meta(description="The text that is put in place; `\\1` is the first group.")] = (
+    with_: Annotated[Text, Meta(description="The text put in place; `\\1` is the first group, `\\\\` a backslash.")] = (
         msgspec.field(name="with")
     )
     first: Annotated[bool, Meta(description="Stop at the first pattern of the set that hits.")] = False
@@ -77,7 +77,7 @@ def redact(params: RedactParams, moment: Moment) -> Iterator[Effect]:
 
         covered = _covered(params.patterns.set, text, _span(moment, text), cover)
         if covered != text:
-            yield Patch((Op("replace", path, covered),))
+            yield _rewritten(moment, path, text, covered)
             yield from concealed
 
 
@@ -86,6 +86,15 @@ def _span(moment: Moment, text: str) -> tuple[int, int]:
     if moment.phase is Phase.TEXT:
         return moment.event["text"]["sent"], moment.event["text"]["settled"]
     return 0, len(text)
+
+
+def _rewritten(moment: Moment, path: Path, old: str, new: str) -> Patch:
+    """The new text; in a stream what is settled of it ends where it did, counted from the end."""
+    write = Op("replace", path, new)
+    if moment.phase is not Phase.TEXT or len(new) == len(old):
+        return Patch((write,))
+    settled = moment.event["text"]["settled"] + len(new) - len(old)
+    return Patch((write, Op("replace", ("text", "settled"), settled)))
 
 
 def _covered(patterns: PatternSet, text: str, span: tuple[int, int], cover: Callable[[Match], str]) -> str:
@@ -101,6 +110,19 @@ def _covered(patterns: PatternSet, text: str, span: tuple[int, int], cover: Call
     return "".join(pieces) + text[done:] if pieces else text
 
 
+def _as_data(value: str) -> str:
+    """What a template gives is no reference to a group."""
+    return value.replace("\\", "\\\\")
+
+
+def _group(found: Any, name: str) -> str:
+    """A group of a match; "" where this pattern has none of that number, or it took no part."""
+    if name == "\\":
+        return name
+    number = int(name)
+    return (found[number] or "") if found is not None and number <= found.re.groups else ""
+
+
 @action(*ON_CONTENT, kind=Kind.TRANSFORM, reads={**READS, Phase.REQUEST: READS[Phase.REQUEST] | {("request", "model")}})
 def replace(params: ReplaceParams, moment: Moment) -> Iterator[Effect]:
     """Put other text where a pattern set matches; groups of the pattern may be used.
@@ -108,7 +130,7 @@ def replace(params: ReplaceParams, moment: Moment) -> Iterator[Effect]:
     `first: true` stops at the first pattern of the set, in its order, that matches. With `in: [model]` it rewrites the
     model's name: `replace: {patterns: aliases, with: 'openai:\\1', in: [model], first: true}`.
     """
-    template = params.with_(moment.event, moment.env)
+    template = params.with_(moment.event, moment.env, encode=_as_data)
     if "model" in params.in_ and moment.phase is Phase.REQUEST:
         places: Iterable[tuple[Path, str]] = [(("request", "model"), moment.event["request"]["model"])]
     else:
@@ -120,8 +142,8 @@ def replace(params: ReplaceParams, moment: Moment) -> Iterator[Effect]:
 
         def expand(match: Match, text: str = text) -> str:
             found = params.patterns.by_name[match.name].regexp.match(text, match.start)
-            return _GROUP.sub(lambda group: (found[int(group[1])] if found else "") or "", template)
+            return _GROUP.sub(lambda group: _group(found, group[1]), template)
 
         replaced = _covered(patterns, text, _span(moment, text), expand)
         if replaced != text:
-            yield Patch((Op("replace", path, replaced),))
+            yield _rewritten(moment, path, text, replaced)

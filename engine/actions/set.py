@@ -1,5 +1,6 @@
 """Write, default, limit or remove one field of the request, or one argument of a tool call."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -9,7 +10,7 @@ from engine.model.effects import Effect, Op, Patch
 from engine.model.phases import Phase
 
 from .params import FieldPath, Params, Value
-from .registry import Kind, Moment, action
+from .registry import ActionError, Kind, Moment, action
 
 WRITABLE: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.REQUEST: ("request.model", "request.params.*"),
@@ -17,6 +18,9 @@ WRITABLE: Final[Mapping[Phase, tuple[str, ...]]] = {
     Phase.TOOL_CALL: ("tool.args.*",),
 }
 """The fields that these actions may write, phase by phase."""
+
+MODEL: Final = ("request", "model")
+"""Always there, and always a text: it can be set, not removed."""
 
 _MISSING: Final = object()
 
@@ -39,6 +43,8 @@ class ClampParams(Params, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.min is None and self.max is None:
             raise ValueError("missing parameter 'min' or 'max'")
+        if any(bound is not None and not math.isfinite(bound) for bound in (self.min, self.max)):
+            raise ValueError("a bound is a number")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"'min' {self.min} is above 'max' {self.max}")
 
@@ -54,6 +60,8 @@ def _current(event: Mapping[str, Any], steps: tuple[str, ...]) -> Any:
 
 def _write(event: Mapping[str, Any], steps: tuple[str, ...], value: Any) -> Iterator[Effect]:
     """One operation; objects on the way that do not exist are made by it."""
+    if steps == MODEL and not (isinstance(value, str) and value):
+        raise ActionError("a model's name is a text, and not empty")
     if _current(event, steps) == value and type(_current(event, steps)) is type(value):
         return
     for depth in range(2, len(steps)):
@@ -80,7 +88,8 @@ def default(params: SetParams, moment: Moment) -> Iterator[Effect]:
 
     Example: `default: {path: request.params.max_tokens, value: 4096}`.
     """
-    if _current(moment.event, params.path.steps) in (_MISSING, None):
+    current = _current(moment.event, params.path.steps)
+    if current is _MISSING or current is None or (params.path.steps == MODEL and current == ""):
         yield from _write(moment.event, params.path.steps, params.value(moment.event, moment.env))
 
 
@@ -96,18 +105,15 @@ def unset(params: PathParams, moment: Moment) -> Iterator[Effect]:
 
 @action(*WRITABLE, kind=Kind.TRANSFORM)
 def clamp(params: ClampParams, moment: Moment) -> Iterator[Effect]:
-    """Keep a number within bounds. A field that is not there, or is no number, is left alone.
+    """Keep a number within bounds; a whole number stays whole. A field that is not there, or is no number, is left alone.
 
     Example: `clamp: {path: request.params.max_tokens, max: 8192}`.
     """
     value = _current(moment.event, params.path.steps)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
-    bounded: float = value
-    if params.min is not None and bounded < params.min:
-        bounded = params.min
-    if params.max is not None and bounded > params.max:
-        bounded = params.max
-    if bounded != value:
-        whole = isinstance(value, int) and float(bounded).is_integer()
-        yield from _write(moment.event, params.path.steps, int(bounded) if whole else bounded)
+    whole = isinstance(value, int)
+    if params.min is not None and value < params.min:
+        yield from _write(moment.event, params.path.steps, math.ceil(params.min) if whole else params.min)
+    elif params.max is not None and value > params.max:
+        yield from _write(moment.event, params.path.steps, math.floor(params.max) if whole else params.max)

@@ -1,7 +1,7 @@
 """Texts with `{{ expression }}` pieces, compiled at load: what a piece gives is data, and is never compiled again."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -51,9 +51,11 @@ class Template:
             return _value(self.pieces[0], event, env)
         return self.text(event, env)
 
-    def text(self, event: Any, env: Env) -> str:
-        """The value as a text, for a template of a single piece too."""
-        return "".join([part if isinstance(part, str) else _text(part, event, env) for part in self._parts])
+    def text(self, event: Any, env: Env, encode: Callable[[str], str] | None = None) -> str:
+        """The value as a text, for a template of a single piece too. `encode` makes what a piece gives fit its sink."""
+        if encode is None:
+            return "".join([part if isinstance(part, str) else _text(part, event, env) for part in self._parts])
+        return "".join([part if isinstance(part, str) else encode(_text(part, event, env)) for part in self._parts])
 
     def __repr__(self) -> str:
         return f"Template({self.source!r})"

@@ -164,7 +164,7 @@ class Notify(msgspec.Struct, frozen=True):
     """Send a JSON body to a webhook, beside the exchange."""
 
     url: str
-    body: Mapping[str, Any]
+    body: Any
 
 
 VerdictEffect = Block | Respond | Drop | Steer

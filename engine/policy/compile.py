@@ -77,7 +77,7 @@ def compile_policies(
             checked.append(policy)
             linked.append(links)
     diagnostics += _duplicate_policies(checked)
-    rules, said = join(linked)
+    rules, said = join(linked, judge=True)
     diagnostics += said
     ruleset = None
     diagnostics = sorted(set(diagnostics), key=lambda each: (each.where, each.code))
@@ -141,8 +141,12 @@ def link_stepwise(policy: CheckedPolicy, catalogue: Catalogue) -> Generator[None
     return (yield from FileLinker(policy.spec, policy.source.file, names, policy.source.grant).stepwise())
 
 
-def join(linked: Iterable[Linked]) -> tuple[list[Rule], list[Diagnostic]]:
-    """The rules of all files, with the exceptions that one file makes to rules of another."""
+def join(linked: Iterable[Linked], *, judge: bool = False) -> tuple[list[Rule], list[Diagnostic]]:
+    """The rules of all files, with the exceptions that one file makes to rules of another.
+
+    With `judge` the conditions of those exceptions are type-checked, against the phase of the rule that they name.
+    """
+    linked = list(linked)
     rules = {rule.name: rule for each in linked for rule in each.rules}
     diagnostics: list[Diagnostic] = []
     for foreign in (one for each in linked for one in each.foreign):
@@ -155,8 +159,11 @@ def join(linked: Iterable[Linked]) -> tuple[list[Rule], list[Diagnostic]]:
             message = f"rule '{foreign.rule}' of another file does not allow this exception"
             diagnostics.append(diagnose(404, message, foreign.where, help))
         else:
-            exemptions = (*rule.exemptions, foreign.exemption)
-            rules[rule.name] = msgspec.structs.replace(rule, exemptions=exemptions, reads=rule.reads | foreign.reads)
+            bound = foreign.bind(rule.phase, judge)
+            diagnostics += bound.diagnostics
+            if bound.exemption is not None:
+                exemptions = (*rule.exemptions, bound.exemption)
+                rules[rule.name] = msgspec.structs.replace(rule, exemptions=exemptions, reads=rule.reads | bound.reads)
     return list(rules.values()), diagnostics
 
 

@@ -12,20 +12,24 @@ TRUSTED_ONLY: Final = frozenset({"call", "ask", "python", "notify"})
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a source of policies may do; it is ANDed with what its files say. `actions` None: all, where unscoped."""
+    """What a source of policies may do; it is ANDed with what its files say.
+
+    `actions` are the guarded ones that it may use, and `global` for writes to global state; None: all, where unscoped.
+    """
 
     scope: ScopeSpec | None = None
     max_priority: int | None = None
     actions: tuple[str, ...] | None = None
 
     def allows(self, action: str) -> bool:
-        if self.actions is not None:
-            return action in self.actions
-        return self.scope is None or action not in TRUSTED_ONLY
+        return action not in TRUSTED_ONLY or self._names(action)
 
     @property
     def allows_global_state(self) -> bool:
-        return self.scope is None or (self.actions is not None and "global" in self.actions)
+        return self._names("global")
+
+    def _names(self, guarded: str) -> bool:
+        return self.scope is None if self.actions is None else guarded in self.actions
 
 
 UNLIMITED: Final = Grant()

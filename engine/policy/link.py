@@ -1,8 +1,9 @@
 """From what a file says to rules that run: conditions compiled, actions with their parameters, limits, exceptions."""
 
+import functools
 import re
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from engine.actions import ACTIONS, Kind
 from engine.actions.params import Expression, LinkError, Patterns, Text, Value, link, seconds
 from engine.actions.rate_limit import RateLimitParams
 from engine.actions.registry import DENIES_ON_ERROR
-from engine.actions.set import WRITABLE, ClampParams, PathParams, SetParams
+from engine.actions.set import MODEL, WRITABLE, ClampParams, PathParams, SetParams
 from engine.actions.state import CountParams, ForgetParams, LabelParams, RememberParams
 from engine.diagnostics import Diagnostic, Where
 from engine.language.patterns import PatternSet
@@ -25,19 +26,33 @@ from .matching import Matching, Reads, link_match, link_scope
 from .names import FileNames, Path
 from .reasons import Reasons
 from .rule import Exemption, Limit, Rule, Step
-from .spec import ExceptionSpec, PolicySpec, RuleSpec
+from .spec import ExceptionSpec, PolicySpec, RuleSpec, ScopeSpec, SetReference
+from .typecheck import check_uses
+
+DEFAULT_PRIORITY: Final = 100
 
 _ALWAYS_READ: Final[Reads] = frozenset({("caller", "id"), ("now", "epoch")})
 """Rollout needs the caller, exceptions the time."""
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """An exception linked for the phase of its rule; `exemption` is None where it is wrong there."""
+
+    exemption: Exemption | None
+    reads: Reads
+    diagnostics: tuple[Diagnostic, ...]
+
+
 class Foreign(msgspec.Struct, frozen=True):
-    """An exception that `policy` makes to a rule of another file: the rule's full name, and whom it does not hold for."""
+    """An exception that `policy` makes to a rule of another file, by its full name.
+
+    What it may look at depends on that rule's phase, so it is bound when the rule is known. With `judge` its conditions
+    are type-checked too.
+    """
 
     policy: str
     rule: str
-    exemption: Exemption
-    reads: Reads
+    bind: Callable[[Phase, bool], Bound]
     where: Where
 
 
@@ -57,8 +72,10 @@ class FileLinker:
         self.source = source
         self.names = names
         self.grant = grant
-        own, granted = link_scope(spec.scope, ("scope",), names), link_scope(grant.scope, ("scope",), names)
+        own, granted = link_scope(spec.scope, ("scope",), names), link_scope(self._granted_scope(), ("scope",), names)
         self.scope = msgspec.structs.replace(own, tests=own.tests + granted.tests, reads=own.reads | granted.reads)
+        most = DEFAULT_PRIORITY if grant.max_priority is None else min(DEFAULT_PRIORITY, grant.max_priority)
+        self.priority = most if spec.priority is None else spec.priority
 
     def link(self) -> Linked:
         """All rules of the file with its exceptions; a rule that cannot be linked is left out and said."""
@@ -87,11 +104,20 @@ class FileLinker:
         foreign = self._exceptions(rules)
         return Linked(tuple(rules.values()), tuple(foreign), tuple(self.names.diagnostics))
 
+    def _granted_scope(self) -> ScopeSpec | None:
+        """The source's scope as the configuration says it; the sets of a file must not say what it means."""
+        scope = self.grant.scope
+        if scope is not None and any(isinstance(getattr(scope, key), SetReference) for key in scope.__struct_fields__):
+            message = "the scope that this source is granted names a set, and sets belong to files"
+            self.names.wrong(416, message, ("policy",), "write the names into the configuration")
+            return None
+        return scope
+
     def _check_grant(self) -> None:
         limit = self.grant.max_priority
         if limit is None:
             return
-        places: list[tuple[int, Path]] = [(self.spec.priority, ("priority",))]
+        places: list[tuple[int, Path]] = [(self.spec.priority, ("priority",))] if self.spec.priority is not None else []
         places += [
             (rule.priority, ("rules", index, "priority"))
             for index, rule in enumerate(self.spec.rules)
@@ -132,7 +158,7 @@ class FileLinker:
             description=spec.description,
             severity=spec.severity,
             mode=spec.mode or self.spec.mode,
-            priority=self.spec.priority if spec.priority is None else spec.priority,
+            priority=self.priority if spec.priority is None else spec.priority,
             position=position,
             where=self.names.locate(path),
             source=self.source,
@@ -149,7 +175,7 @@ class FileLinker:
             reads=reads,
             admission=spec.phase is Phase.REQUEST and Kind.METER in kinds,
             delay=spec.delay,
-            window=spec.window,
+            window=spec.window or matching.width,
             exceptable_by=tuple(spec.exceptable_by),
             patterns=(*matching.patterns, *pattern_sets(steps)),
         )
@@ -188,6 +214,9 @@ class FileLinker:
 
     def _check_step(self, step: Step, rule: RuleSpec, path: Path) -> None:
         match step.params:
+            case PathParams(path=field) if field.steps == MODEL:
+                help = "every request names a model: write another one with `set`"
+                self.names.wrong(418, f"'{field}' cannot be removed", (*path, "path"), help)
             case SetParams(path=field) | PathParams(path=field) | ClampParams(path=field):
                 writable = WRITABLE[rule.phase]
                 if not any(re.fullmatch(each.replace(".", r"\.").replace("*", r".+"), str(field)) for each in writable):
@@ -204,6 +233,9 @@ class FileLinker:
             case RateLimitParams(of="tokens" | "concurrency") if rule.phase is Phase.REQUEST:
                 help = "in `request` only requests are counted; tokens and concurrency belong to an attempt"
                 self.names.wrong(419, f"a limit of {step.params.of} belongs in phase attempt", (*path, "of"), help)
+            case RateLimitParams(of="requests") if rule.phase is Phase.ATTEMPT:
+                help = "an attempt takes `of: tokens` or `of: concurrency`; requests are counted in phase request"
+                self.names.wrong(419, "a limit of requests belongs in phase request", path, help)
             case _:
                 pass
 
@@ -240,8 +272,7 @@ class FileLinker:
                 message = f"pattern '{pattern.name}' can match without bound, and a stream cannot wait for it"
                 self.names.wrong(502, message, (*path, "actions"), help)
         looks = any(path in ((), ("text",)) or path[:2] == ("text", "window") for path in reads)
-        keyword = rule.match is not None and rule.match.keyword is not None
-        if rule.window is None and (looks or keyword):
+        if rule.window is None and looks:
             help = "add `window: 200`: so many code points are held back, and stand in `text.window`"
             self.names.wrong(503, "a condition on flowing text needs to know how far it looks", (*path, "id"), help)
 
@@ -254,6 +285,9 @@ class FileLinker:
         if kinds & {Kind.METER, Kind.PROTECT, Kind.TRANSFORM}:
             help = "a meter has a limit of its own; a transform must give the same bytes on every turn"
             self.names.wrong(415, "a limit cannot stand on a meter or a transform of content", at, help)
+        if Kind.VERDICT not in kinds and spec.beyond is not None:
+            help = "leave it out: beyond its limit the rule does nothing"
+            self.names.wrong(415, "'beyond' belongs to a limit on a verdict", (*at, "beyond"), help)
         if Kind.VERDICT in kinds and spec.beyond is None:
             help = "say `beyond: allow` or `beyond: block`"
             self.names.wrong(415, "a limit on a verdict must say what happens beyond it", at, help)
@@ -280,29 +314,47 @@ class FileLinker:
                 ids = [each.id for each in self.spec.rules]
                 self.names.unknown(403, "rule", name.partition("/")[2], ids, (*path, "rule"))
                 continue
-            linked = self._exemption(spec, rule.phase if rule is not None else Phase.REQUEST, path)
-            if linked is None:
+            until = self._until(spec, path)
+            if until is None:
                 continue
-            exemption, reads = linked
+            self.names.origin = f"{self.spec.policy}/exceptions/{index}"
             if rule is not None:
+                exemption, reads = self._exemption(spec, rule.phase, until, path)
                 exemptions = (*rule.exemptions, exemption)
                 rules[name] = msgspec.structs.replace(rule, exemptions=exemptions, reads=rule.reads | reads)
             else:
-                foreign.append(Foreign(self.spec.policy, name, exemption, reads, self.names.locate((*path, "rule"))))
+                bind = functools.partial(self._bound, spec, until, path)
+                foreign.append(Foreign(self.spec.policy, name, bind, self.names.locate((*path, "rule"))))
         return foreign
 
-    def _exemption(self, spec: ExceptionSpec, phase: Phase, path: Path) -> tuple[Exemption, Reads] | None:
+    def _until(self, spec: ExceptionSpec, path: Path) -> float | None:
+        """The end of its last day, in seconds since 1970."""
         try:
             last = date.fromisoformat(spec.expires)
+            return datetime.combine(last, time(), UTC).timestamp() + 86_400
         except ValueError:
             self.names.wrong(405, f"'{spec.expires}' is not a day", (*path, "expires"), "write it as 2027-01-31")
             return None
+
+    def _exemption(self, spec: ExceptionSpec, phase: Phase, until: float, path: Path) -> tuple[Exemption, Reads]:
+        """An exception reaches no further than the scope of its file and of its source."""
         self.names.phase = phase
-        until = datetime.combine(last + timedelta(days=1), time(), UTC).timestamp()
         matching = link_match(spec.match, phase, (*path, "match"), self.names)
         when = self._tree(spec.when, (*path, "when"))
-        reads = matching.reads | tree_reads(when)
-        return Exemption(matching.test, when, until, spec.reason), reads
+        reads = self.scope.reads | matching.reads | tree_reads(when)
+        return Exemption(all_of([*self.scope.tests, *matching.tests]), when, until, spec.reason), reads
+
+    def _bound(self, spec: ExceptionSpec, until: float, path: Path, phase: Phase, judge: bool) -> Bound:
+        names = self.names
+        said, used = len(names.diagnostics), len(names.uses)
+        names.origin = f"{self.spec.policy}/{'/'.join(map(str, path))}"
+        exemption, reads = self._exemption(spec, phase, until, path)
+        found, uses = names.diagnostics[said:], names.uses[used:]
+        if judge and not found:
+            found = list(check_uses(uses, names))
+        del names.diagnostics[said:], names.uses[used:]
+        wrong = any(each.stops_loading for each in found)
+        return Bound(None if wrong else exemption, reads, tuple(found))
 
 
 def pattern_sets(steps: Iterable[Step]) -> list[PatternSet]:

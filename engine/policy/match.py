@@ -144,6 +144,10 @@ def ip_test(networks: Sequence[str]) -> Test:
     return lambda event: inside(event["caller"]["ip"])
 
 
+STATUS: Final = re.compile("0|[1-5]xx|[1-5][0-9][0-9]")
+"""A status, a class of statuses, or 0 where the upstream gave none."""
+
+
 def status_test(wanted: Sequence[int | str]) -> Test:
     """`429`, or a class of statuses: `5xx`."""
     exact = {int(each) for each in wanted if str(each).isdigit()}
@@ -158,7 +162,9 @@ def status_test(wanted: Sequence[int | str]) -> Test:
 
 def keyword_test(phase: Phase, words: Sequence[str]) -> Test:
     """One of the words stands in the phase's text, whole and without case."""
-    either = "|".join(re2.escape(word) for word in words)
+    either = "|".join(re2.escape(word) for word in words if word)
+    if not either:
+        return lambda _event: False
     found = re2.compile(rf"(?i)(?:^|[^\pL\pN_])(?:{either})(?:$|[^\pL\pN_])")
     return lambda event: any(found.search(text) is not None for text in phase_texts(phase, event))
 

@@ -11,6 +11,7 @@ from engine.model.phases import Phase
 
 from .match import (
     KEYS,
+    STATUS,
     TEXT_FIELDS,
     WITHOUT_CASE,
     Test,
@@ -38,6 +39,8 @@ class Matching(msgspec.Struct, frozen=True):
     index: IndexKey | None = None
     patterns: tuple[PatternSet, ...] = ()
     """What `pattern:` looks for."""
+    width: int | None = None
+    """How many code points `keyword:` must see at once: the widest word, and what stands on both sides of it."""
 
     @property
     def test(self) -> Test | None:
@@ -76,7 +79,9 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
     best = min(keys, key=lambda each: order.index(each.key), default=None)
     looked_for = names.values(match.pattern, (*path, "pattern")) if match.pattern is not None else ()
     sets = tuple(names.patterns(name, (*path, "pattern")) for name in looked_for if name in names.scope.patterns)
-    return Matching(tuple(tests), frozenset(reads), best, sets)
+    words = names.values(match.keyword, (*path, "keyword")) if match.keyword is not None else ()
+    width = max(map(len, words)) + 2 if words else None
+    return Matching(tuple(tests), frozenset(reads), best, sets, width)
 
 
 def link_scope(scope: ScopeSpec | None, path: Path, names: FileNames) -> Matching:
@@ -93,7 +98,7 @@ def _key_test(name: str, value: Any, phase: Phase, path: Path, names: FileNames)
         case "stream":
             return stream_test(value), ()
         case "status":
-            return status_test(value if isinstance(value, list) else [value]), ()
+            return _status_test(value if isinstance(value, list) else [value], path, names), ()
         case "pattern":
             wanted = names.values(value, path)
             return pattern_test(phase, [names.patterns(each, path) for each in wanted]), ()
@@ -104,6 +109,13 @@ def _key_test(name: str, value: Any, phase: Phase, path: Path, names: FileNames)
         case _:
             wanted = names.values(value, path)
             return name_test(KEYS[name].paths[phase], wanted, ignore_case=name in WITHOUT_CASE), wanted
+
+
+def _status_test(wanted: list[int | str], path: Path, names: FileNames) -> Test:
+    for each in wanted:
+        if not STATUS.fullmatch(str(each)):
+            names.wrong(410, f"'{each}' is no status", path, "write 429, or a class of them: 5xx")
+    return status_test(wanted)
 
 
 def _ip_test(networks: tuple[str, ...], path: Path, names: FileNames) -> Test:

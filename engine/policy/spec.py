@@ -173,7 +173,10 @@ class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     owner: Annotated[str, Meta(description="Whom to ask.")] = ""
     scope: Annotated[ScopeSpec | None, Meta(description="Whom it is for; ANDed into every rule.")] = None
     mode: Annotated[Mode, Meta(description="For every rule that does not say otherwise.")] = Mode.ENFORCE
-    priority: Annotated[Priority, Meta(description="The higher has the last word.")] = 100
+    priority: Annotated[
+        Priority | None,
+        Meta(description="The higher has the last word. Default: 100, or the most that the source is granted."),
+    ] = None
     rollout: Annotated[Percent | None, Meta(description="For every rule that does not say otherwise.")] = None
     sets: Annotated[dict[Identifier, list[str]], Meta(description="Named lists.")] = {}
     patterns: Annotated[dict[Identifier, dict[str, Pattern]], Meta(description="Named sets of RE2 patterns.")] = {}

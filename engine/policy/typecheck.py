@@ -1,7 +1,7 @@
 """Every expression of a file, checked against the event of its phase before any event exists."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from engine.diagnostics import Diagnostic
@@ -36,24 +36,33 @@ def elsewhere(phase: Phase) -> Mapping[str, tuple[str, ...]]:
 
 def check_types(spec: PolicySpec, names: FileNames) -> Iterator[Diagnostic]:
     """The findings of every expression of a linked file, at their places in it."""
-    definitions = {use.path[1]: use.node for use in names.uses if use.phase is None and use.path[0] == "definitions"}
+    yield from check_uses(names.uses, names)
+    yield from _definition_findings(spec, names, _definitions(names))
+
+
+def check_uses(uses: Sequence[Use], names: FileNames) -> Iterator[Diagnostic]:
+    """The findings of expressions that stand in rules and exceptions."""
+    definitions = _definitions(names)
 
     @functools.cache  # the definitions are checked once a phase, not once a use
     def known_in(phase: Phase) -> Known:
         return _known(names, definitions, phase)
 
-    for use in names.uses:
+    for use in uses:
         if use.phase is None:
             continue
         known = known_in(use.phase)
         expect = _expected(use.path)
-        given = _given(use, names.uses)
+        given = _given(use, uses)
         checked = check(
             use.node, event_type(use.phase), known, expect=expect, elsewhere=elsewhere(use.phase), given=given
         )
         for finding in checked.findings:
             yield _placed(finding, use, names)
-    yield from _definition_findings(spec, names, definitions)
+
+
+def _definitions(names: FileNames) -> Mapping[str | int, Node]:
+    return {use.path[1]: use.node for use in names.uses if use.phase is None and use.path[0] == "definitions"}
 
 
 def _known(names: FileNames, definitions: Mapping[str | int, Node], phase: Phase) -> Known:
@@ -101,12 +110,12 @@ def _definitions_in(node: Node) -> Iterator[object]:
 
 
 def _expected(path: Path) -> Type | None:
-    if any(step in _CONDITIONS for step in path):
+    if path[0] in ("rules", "exceptions") and path[2] in _CONDITIONS:
         return CONDITION
     return STRING if path[-1] == "key" and "rate_limit" in path else None
 
 
-def _given(use: Use, uses: list[Use]) -> list[Node]:
+def _given(use: Use, uses: Sequence[Use]) -> list[Node]:
     """The conditions of the rule's plain `when`, which hold wherever its other expressions are evaluated."""
     if use.path[0] != "rules" or use.path[2] == "when":
         return []
