@@ -41,6 +41,7 @@ _FILES: Final[Mapping[int, str]] = {
     150: "a source of policies that the configuration lists is not there or cannot be read",
     151: "a source of policies that the configuration lists holds none",
     152: "a pack that the configuration switches on does not exist",
+    153: "`outbound.allow` lists what is no host and no network",
 }
 
 _SET: Final[Mapping[int, str]] = {
@@ -75,6 +76,18 @@ _SET: Final[Mapping[int, str]] = {
     430: "a source of policies cannot be read",
     431: "a source of policies that had rules has vanished",
     432: "a source of policies that had rules is empty",
+    433: "the files of the policies keep changing, so that no set can be read",
+    434: "a policy's own test fails",
+    435: "the process that compiles policies dies or hangs over this set",
+    436: "a mistake in Lexgate kept a set from being put in force",
+    437: "the last good set cannot be kept on disk",
+    438: "rules are enforced no longer",
+    433: "files of policies keep changing, so that no set of them can be read whole",
+    434: "a policy's own test fails, so that it does not go live",
+    435: "the policies could not be judged in time, or not at all",
+    436: "the process that compiles policies failed",
+    437: "the last good set could not be kept",
+    438: "rules that were enforced are so no longer",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {
