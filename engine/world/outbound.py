@@ -15,7 +15,7 @@ import structlog
 
 from engine.diagnostics import ConfigurationError, LexgateError, Where, error
 from engine.settings import Outbound as OutboundSettings
-from engine.world.address import AllowList, Target, parse_target, reach_of
+from engine.world.address import AllowList, Reach, Target, parse_target, reach_of
 from engine.world.http.base import Fault, Phase, Request, Response, Timeouts, TransportError
 from engine.world.http.dial import Address, Resolve, resolve
 from engine.world.http.pool import PooledClient, PoolSettings
@@ -174,8 +174,10 @@ class Outbound:
         except OutboundRefused as refusal:
             self._settle(rule, Delivered.REFUSED, str(refusal))
             return False
-        full = len(self._queue) >= self._capacity or self._queued_bytes + len(data) > QUEUED_BYTES
-        if self._closing or full:
+        if self._closing:
+            self._settle(rule, Delivered.DROPPED, "the process is ending")
+            return False
+        if len(self._queue) >= self._capacity or self._queued_bytes + len(data) > QUEUED_BYTES:
             if not self._full:  # a line for each would make a full log of a full queue; each is counted
                 _log.warning("notify_queue_full", rule=rule, waiting=len(self._queue))
             self._full = True
@@ -187,7 +189,7 @@ class Outbound:
         if len(self._workers) < min(WORKERS, self._settings.concurrency):
             worker = asyncio.ensure_future(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._workers.discard)  # one that was cancelled before it began
         return True
 
     async def close(self, grace: float = 5.0) -> None:
@@ -226,8 +228,10 @@ class Outbound:
     def _check(self, host: str, port: int, text: str) -> None:
         address = ip_address(text)
         if not self._allow.admits(host, port, address):
+            reach = reach_of(address)
             named = f"{host} is" if text == host else f"{host} resolves to {text},"
-            raise OutboundRefused(f"{named} {reach_of(address).value}, and outbound.allow does not list it")
+            unlisted = "" if reach is Reach.NEVER else ", and outbound.allow does not list it"
+            raise OutboundRefused(f"{named} {reach.value}{unlisted}")
 
     async def _exchange(
         self,
@@ -259,14 +263,19 @@ class Outbound:
 
     async def _work(self) -> None:
         """Deliver until the queue is empty; whoever queues next starts the next worker."""
-        while self._queue:
-            notice = self._queue.popleft()
-            self._queued_bytes -= len(notice.body)
-            result, why = Delivered.DROPPED, "its delivery was broken off"
-            try:
-                result, why = await self._deliver(notice)
-            finally:  # cancelled by `close`: it is counted too
-                self._settle(notice.rule, result, why)
+        try:
+            while self._queue:
+                notice = self._queue.popleft()
+                self._queued_bytes -= len(notice.body)
+                result, why = Delivered.DROPPED, "its delivery was broken off"
+                try:
+                    result, why = await self._deliver(notice)
+                finally:  # cancelled by `close`: it is counted too
+                    self._settle(notice.rule, result, why)
+        finally:  # INVARIANT: nothing is awaited since the queue was seen empty, so that nobody counts on this worker
+            worker = asyncio.current_task()
+            if worker is not None:
+                self._workers.discard(worker)
 
     async def _deliver(self, notice: _Notice) -> tuple[Delivered, str]:
         headers = [(b"idempotency-key", notice.id.encode())]

@@ -252,6 +252,16 @@ async def test_a_notification_is_delivered_beside_the_caller(make: Make) -> None
         assert await results.after(1) == [("p/tell", Delivered.OK)]
 
 
+async def test_a_notification_that_comes_as_the_worker_goes_is_delivered_too(make: Make) -> None:
+    results = Results()
+    async with serving(always(JSON)) as server:
+        outbound = make(LOCAL, count=results, concurrency=1)
+        for count in range(1, 4):
+            outbound.notify("p/tell", url(server), {})
+            async with asyncio.timeout(5):
+                await results.after(count)
+
+
 def key_of(request: bytes) -> bytes:
     return next(line for line in request.split(b"\r\n") if line.startswith(b"idempotency-key: "))
 
