@@ -5,18 +5,20 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EXAMPLE ?= examples/quickstart
+UV      ?= uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test check lint-policies schemas docs bench clean
+.PHONY: help install dev serve test check schemas bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The two stamps keep `make serve` and `make test` instant when nothing changed.
 $(VENV)/.runtime: pyproject.toml requirements/build.lock requirements/runtime.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 ..." * (sys.version_info < (3, 11)))'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.lock --requirement requirements/runtime.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -49,6 +51,11 @@ schemas: $(VENV)/.runtime ## write schemas/ and the generated pages of docs/ ane
 
 bench: $(VENV)/.dev ## our own speed, as ratios against a bare pass-through of the same run
 	@$(BIN)/python -m tests.bench
+
+lock: ## write requirements/*.lock anew from pyproject.toml; versions stay where they still fit (needs uv)
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes -q pyproject.toml -o requirements/runtime.lock --no-header
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes -q pyproject.toml --group dev -o requirements/dev.lock --no-header
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes -q requirements/build.in -o requirements/build.lock --no-header
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
