@@ -54,7 +54,7 @@ class OutboundRefused(OutboundError):
 
 
 class OutboundBusy(OutboundError):
-    """As many calls as `outbound.concurrency` allows were under way for the whole time-out, or this is shutting down."""
+    """As many calls as `outbound.concurrency` allows were under way for half of the time-out, or this is shutting down."""
 
     fault = Fault.LOCAL
 
@@ -242,9 +242,12 @@ class Outbound:
     ) -> T:
         """One call, the wait for a free slot included, within `outbound.timeout`."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._settings.timeout
+        now = loop.time()
+        until = now + self._settings.timeout
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(
+                now + self._settings.timeout / 2
+            ):  # a later start would leave no time to answer
                 await self._slots.acquire()
         except TimeoutError:
             raise OutboundBusy(f"{self._settings.concurrency} outbound calls were already under way") from None

@@ -227,7 +227,7 @@ async def test_a_full_house_says_that_it_is_our_own_bound(make: Make) -> None:
         await wire.gone()
 
     async with serving(script) as server:
-        outbound = make(LOCAL, concurrency=1, timeout=0.1)
+        outbound = make(LOCAL, concurrency=1, timeout=0.6)
         results = await asyncio.gather(*(outbound.post(url(server), {}) for _ in range(2)), return_exceptions=True)
     assert {type(each) for each in results} == {OutboundFailed, OutboundBusy}
     assert OutboundBusy.fault is Fault.LOCAL
