@@ -11,7 +11,7 @@ import msgspec
 from engine import resources
 from engine.diagnostics import ConfigurationError, Diagnostic, Where, warning
 from engine.diagnostics import error as diagnose
-from engine.settings import Loaded
+from engine.settings import DEFAULT, Layer, Loaded
 
 from .compile import PolicySource
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
@@ -63,15 +63,20 @@ class Recipe(msgspec.Struct, frozen=True):
 def recipe_of(loaded: Loaded) -> Recipe:
     """The recipe that a configuration gives. Raises ConfigurationError for a pack that does not exist."""
     settings = loaded.settings
+
+    def origin(path: str, layer: Layer, grant: Grant, overrides: Mapping[str, Any], pack: bool) -> Origin:
+        where = layer.where if layer is not DEFAULT else Where(str(loaded.file or CONFIGURATION))
+        return Origin(path, grant, overrides, pack, where)
+
     folders = tuple(
-        Origin(str(settings.resolve(each.path)), grant_of(each), {}, False, loaded.layer(("policies", index)).where)
+        origin(str(settings.resolve(each.path)), loaded.layer(("policies", index)), grant_of(each), {}, False)
         for index, each in enumerate(settings.policies)
     )
     packs = configured(msgspec.structs.replace(loaded, settings=msgspec.structs.replace(settings, policies=())))
     if packs.diagnostics:
         raise ConfigurationError(list(packs.diagnostics))
     named = tuple(
-        Origin(name, UNLIMITED, source.overrides, True, loaded.layer(("packs", name)).where)
+        origin(name, loaded.layer(("packs", name)), UNLIMITED, source.overrides, True)
         for name, source in zip(settings.packs, packs.sources, strict=True)
     )
     return Recipe(folders + named, catalogue_of(settings), settings.require, settings.shell_tools)
