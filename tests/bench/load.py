@@ -27,7 +27,7 @@ class Load(msgspec.Struct, frozen=True):
         return self.requests / self.seconds
 
 
-def http_request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = (), host: str = "bench") -> bytes:
+def http_request(path: str, body: bytes, headers: Sequence[tuple[str, str]] = (), host: str = "127.0.0.1") -> bytes:
     """The bytes of a POST with a JSON body."""
     fields = [("host", host), ("content-type", "application/json"), ("content-length", str(len(body))), *headers]
     return f"POST {path} HTTP/1.1\r\n".encode() + b"".join(f"{n}: {v}\r\n".encode() for n, v in fields) + b"\r\n" + body

@@ -1,6 +1,6 @@
-"""The bare pass-through that everything is compared with: raw ASGI under uvicorn, one HTTP client, no framework, no rule.
+"""The bare pass-through that everything is compared with: uvicorn, one HTTP client, no rule; raw ASGI, or under Litestar.
 
-`python -m tests.bench.passthrough CLIENT UPSTREAM_PORT` with a client of `CLIENTS`.
+`python -m tests.bench.passthrough CLIENT UPSTREAM_PORT [litestar]` with a client of `CLIENTS`.
 """
 
 import socket
@@ -11,6 +11,9 @@ from typing import Any, Protocol
 import aiohttp
 import httpx2
 import uvicorn
+from litestar import Litestar, post
+from litestar.types import ASGIApp
+from litestar.types import Scope as LitestarScope
 from pyreqwest.client import ClientBuilder
 
 from engine.world.http.base import Origin, Request, Timeouts
@@ -128,9 +131,22 @@ class PassThrough:
         await send({"type": "http.response.body", "body": b""})
 
 
-def main(client: str, upstream: int) -> None:
+def under_litestar(forwarding: PassThrough) -> Litestar:
+    """The same as a Litestar handler that answers with an ASGI callable, the cheapest that a Litestar handler can be."""
+
+    @post("/v1/chat/completions", status_code=200)
+    async def forward(scope: LitestarScope) -> ASGIApp:
+        called: Any = forwarding.__call__
+        return called  # type: ignore[no-any-return]
+
+    return Litestar([forward], openapi_config=None, logging_config=None)
+
+
+def main(client: str, upstream: int, framework: str = "") -> None:
     sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
     app: Any = PassThrough(CLIENTS[client], f"http://127.0.0.1:{upstream}")
+    if framework == "litestar":
+        app = under_litestar(app)
     config = uvicorn.Config(
         app, http="httptools", loop="uvloop", lifespan="off", log_level="warning", access_log=False, interface="asgi3"
     )
@@ -139,4 +155,4 @@ def main(client: str, upstream: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
