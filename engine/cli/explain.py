@@ -1,9 +1,10 @@
 """`policy explain`: what the rules make of one event, and why."""
 
 import sys
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import rich_click as click
@@ -23,9 +24,12 @@ from engine.policy.ruleset import Event, RuleSet
 from engine.policy.sources import PolicySet
 from engine.policy.trial import TEST_FACTS, judge
 from engine.proving.explain import Explained, explain
+from engine.rendering import visible
 
 from .output import CONFIG, console, named_sets, output_format, print_json
 from .trees import rule_lines, shown
+
+_INDENT: Final = " " * 9
 
 
 @click.command("explain")
@@ -122,23 +126,29 @@ def _print_decision(out: Console, decision: Decision, found: list[Explained]) ->
     out.print(line)
     match decision.effect:
         case Block(message=message, status=status, code=code):
-            out.print(Text(f"         {status} {code}: {message}"), no_wrap=True, overflow="ellipsis")
+            _print_below(out, f"{status} {code}: {message}")
         case Respond(message=message) | Steer(message=message):
-            out.print(Text(f"         {message}"), no_wrap=True, overflow="ellipsis")
+            _print_below(out, message)
         case _:
             pass
     for each in found:
         if each.outcome.verdict is not VerdictKind.ALLOW and each.rule.name != decision.by:
-            out.print(Text(f"         {each.rule.name}: {each.why}", "dim"), no_wrap=True, overflow="ellipsis")
+            _print_below(out, f"{each.rule.name}: {each.why}", "dim")
     if decision.route is not None:
         out.print(Text(f"route    {decision.route.plan}"))
-    title = "patch    "
+    title = "patch".ljust(len(_INDENT))
     for outcome in decision.outcomes:
         for op in map(op_record, outcome.patch):
             value = f" = {shown(op['value'])}" if "value" in op else ""
             said = Text.assemble(title, op["op"], " ", (op["path"], "bold"), value, (f"  {outcome.rule}", "dim"))
             out.print(said, no_wrap=True, overflow="ellipsis")
-            title = "         "
+            title = _INDENT
+
+
+def _print_below(out: Console, text: str, style: str = "") -> None:
+    """A text below its title, over as many lines as it needs."""
+    for line in textwrap.wrap(visible(text), out.width - len(_INDENT), break_on_hyphens=False):
+        out.print(Text(f"{_INDENT}{line}", style))
 
 
 def _record(decision: Decision, event: Event, rules: RuleSet) -> DecisionRecord:

@@ -78,8 +78,8 @@ _SET: Final[Mapping[int, str]] = {
     432: "a source of policies that had rules is empty",
     433: "files of policies keep changing, so that no set of them can be read whole",
     434: "a policy's own test fails, so that it does not go live",
-    435: "the policies could not be judged in time, or not at all",
-    436: "the process that compiles policies failed",
+    435: "the process that compiles policies died; it is started again",
+    436: "the compiler, or the change to the new set, failed: a mistake of Lexgate",
     437: "the last good set could not be kept",
     438: "rules that were enforced are so no longer",
 }

@@ -162,4 +162,4 @@ def _because_record(because: Because) -> BecauseRecord:
 
 def _spend_record(spend: Spend) -> SpendRecord:
     take = spend.take
-    return {"rule": spend.rule, "key": take.key, "of": take.of, "limit": take.limit, "window": take.window}
+    return {"rule": spend.rule, "key": take.key, "of": take.of, "limit": take.limit, "window": float(take.window)}

@@ -181,7 +181,8 @@ def _truth(node: TruthNode) -> Part:
         return Part(text, error=node.error, children=children)
     if isinstance(node.value, bool):
         return Part(text, holds=node.value, children=children)
-    return Part(text, value=node.value, children=children)
+    # A comparison or connective that is null does not hold; a mere field that is null says nothing by it.
+    return Part(text, holds=False if children and node.value is None else None, value=node.value, children=children)
 
 
 # -- why, in words --
@@ -196,7 +197,7 @@ def _why(rule: Rule, outcome: Outcome, parts: tuple[Part, ...], decision: Decisi
         case OutcomeKind.NO_MATCH:
             refusing = [part.title for part in parts if part.title in _REFUSES and part.holds is _REFUSES[part.title]]
             nulls = [part.title for part in parts if part.title == "when" and part.value is None]
-            return f"its `{(refusing or nulls)[0]}` says no" if refusing or nulls else "it was not asked"
+            return f"its `{(*refusing, *nulls)[0]}` says no" if refusing or nulls else "it was not asked"
         case OutcomeKind.EXCEPTED:
             return "an exception holds for this event"
         case OutcomeKind.LIMITED:
@@ -212,7 +213,7 @@ def _fate(rule: Rule, outcome: Outcome, decision: Decision, rules: RuleSet) -> s
     verdict = outcome.verdict
     if outcome.mode is Mode.SHADOW:
         said = f"it would say {verdict}" if verdict is not VerdictKind.ALLOW else "it would act"
-        return f"shadow: {said}, and does nothing"
+        return f"{said}, but it is in shadow"
     if rule.name == decision.by:
         return f"its {verdict} decides"
     if verdict is VerdictKind.ALLOW:
@@ -221,5 +222,5 @@ def _fate(rule: Rule, outcome: Outcome, decision: Decision, rules: RuleSet) -> s
     if decision.verdict > verdict:
         return f"its {verdict} loses to the stronger {decision.verdict} of {winner.name}"
     if winner.priority > rule.priority:
-        return f"its {verdict} loses to {winner.name}, whose priority {winner.priority} is higher than {rule.priority}"
+        return f"its {verdict} loses to {winner.name}: priority {winner.priority} over {rule.priority}"
     return f"its {verdict} loses to {winner.name}, which stands before it at the same priority"

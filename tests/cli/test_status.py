@@ -1,0 +1,68 @@
+"""`policy status`: what a running server says, and servers that are none."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from .conftest import Run
+
+STATUS = {"revision": "abc123", "ready": True, "policies": ["secrets"], "diagnostics": []}
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[str, dict[str, object]]]:
+    """A server on a free port, and the paths that it answers with JSON."""
+    answers: dict[str, object] = {"/policy/status": dict(STATUS)}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path in answers
+            body = json.dumps(answers.get(self.path)).encode() if known else b"nothing here"
+            self.send_response(200 if known else 404)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_status_is_shown_a_line_a_value(run: Run, served: tuple[str, dict[str, object]]) -> None:
+    shown = run("status", "--url", served[0] + "/")
+    assert shown.code == 0
+    assert [line.split() for line in shown.out.splitlines()] == [
+        ["revision", "abc123"], ["ready", "yes"], ["policies.0", "secrets"], ["diagnostics"],
+    ]  # fmt: skip
+    assert json.loads(run("status", "--url", served[0], "--format", "json").out) == STATUS
+
+
+def test_a_server_with_findings_exits_1(run: Run, served: tuple[str, dict[str, object]]) -> None:
+    served[1]["/policy/status"] = {**STATUS, "diagnostics": [{"code": "E202", "file": "a.yaml"}]}
+    shown = run("status", "--url", served[0])
+    assert shown.code == 1
+    assert "diagnostics.0.code" in shown.out
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://["])
+def test_no_server_is_wrong_use(run: Run, url: str) -> None:
+    shown = run("status", "--url", url)
+    assert (shown.code, shown.out) == (2, "")
+    assert "--url says where" in shown.err
+
+
+def test_another_server_is_wrong_use(run: Run, served: tuple[str, dict[str, object]]) -> None:
+    served[1]["/policy/status"] = [1]
+    assert "not a Lexgate server" in run("status", "--url", served[0]).err
+    del served[1]["/policy/status"]
+    assert run("status", "--url", served[0]).code == 2
