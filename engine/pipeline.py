@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.attempts import Attempts, Failure
-from engine.codecs.base import BadAnswer, BadRequest, Codec, Problem, StreamWriter
+from engine.codecs.base import BadAnswer, BadRequest, Codec, Problem, StreamReader, StreamWriter
 from engine.hidden import HiddenTurn, kept, key_of, keys_in, put_back, refused_turn
 from engine.judging import Judge
 from engine.language.shell import ShellTools
@@ -36,6 +36,7 @@ from engine.model.exchange import (
 )
 from engine.model.folding import folded, with_header
 from engine.model.phases import Phase
+from engine.passing import Passing
 from engine.policy.ruleset import RuleSet, Stage
 from engine.reading import reading_of
 from engine.routing import NotServed, Routes
@@ -262,8 +263,10 @@ class _Passage:
             except TransportError as error:
                 raise attempts.broken(error) from error
             headers = _passed_headers(response.headers)
-            if not self.reading.reads_stream(exchange):
-                return await self._untouched(body, headers)
+            if not self.reading.reads_stream(exchange) or (
+                not self.turns and self.reading.reads_calls_alone and not self.codec.may_hold_calls(body)
+            ):
+                return await self._untouched(body, headers, attempts)
             try:
                 answer = self.codec.decode_answer(body)
             except BadAnswer as bad:
@@ -287,8 +290,10 @@ class _Passage:
         await self._finished(governor, answer.usage)
         return Reply(200, self._headers(_JSON, headers), self.codec.encode_answer(answer, exchange))
 
-    async def _untouched(self, body: bytes, headers: Headers) -> Reply:
+    async def _untouched(self, body: bytes, headers: Headers, attempts: Attempts) -> Reply:
         """An answer that no rule reads goes on as the bytes that came."""
+        await attempts.end(None)
+        self._bill(self.codec.usage_of(body))
         await self._done("", "", "", (), None)
         return Reply(200, self._headers(_JSON, headers), body)
 
@@ -406,7 +411,19 @@ class _Passage:
                     self.judge, choices=_choices(self.view.exchange), restores=bool(self.judge.concealed)
                 )
                 ended: list[tuple[Frame | None, Sequence[Chunk]]] = []
-                async for frames in self._frames(response, attempts):
+                source = self._bytes_of(response, attempts)
+                reader = self.codec.reader()
+                if not self.turns and self.reading.reads_calls_alone:
+                    passing = Passing(self.codec)
+                    async for data in passing.until_call(source):
+                        yield data
+                    if passing.ended:
+                        await self._passed_through(passing, attempts)
+                        yield passing.rest
+                        return
+                    await self._caught_up(passing.passed, reader, governor, writer)
+                    source = _preceded(passing.rest, source)
+                async for frames in self._frames(reader, source, attempts):
                     pieces: list[bytes] = []
                     for frame, chunks in frames:
                         passed = await governor.feed(chunks)
@@ -450,19 +467,39 @@ class _Passage:
             if task is not None:
                 task.cancel()
 
-    async def _frames(
-        self, response: Response, attempts: Attempts
-    ) -> AsyncIterator[list[tuple[Frame, tuple[Chunk, ...]]]]:
-        """The frames of an upstream's stream as they become whole. Raises Failure where it breaks."""
-        reader = self.codec.reader()
+    async def _bytes_of(self, response: Response, attempts: Attempts) -> AsyncIterator[bytes]:
+        """The upstream's bytes. Raises Failure where they break off."""
         try:
             async for data in response.chunks():
-                yield reader.feed(data)
-            yield reader.close()
+                yield data
         except TransportError as error:
             raise attempts.broken(error) from error
+
+    async def _frames(
+        self, reader: StreamReader, source: AsyncIterator[bytes], attempts: Attempts
+    ) -> AsyncIterator[list[tuple[Frame, tuple[Chunk, ...]]]]:
+        """The frames of an upstream's stream as they become whole. Raises Failure where they cannot be read."""
+        try:
+            async for data in source:
+                yield reader.feed(data)
+            yield reader.close()
         except BadAnswer as bad:
             raise attempts.unreadable(bad) from bad
+
+    async def _caught_up(
+        self, passed: Sequence[bytes], reader: StreamReader, governor: Governor, writer: StreamWriter
+    ) -> None:
+        """Let reader, governor and writer know what went out while nobody needed to look."""
+        for data in passed:
+            for frame, chunks in reader.feed(data):
+                writer.write(await governor.feed(chunks), frame)
+
+    async def _passed_through(self, passing: Passing, attempts: Attempts) -> None:
+        """The stream held no call: nothing of it concerned a rule."""
+        usage = self.codec.usage_in_tail(passing.tail)
+        self._bill(usage)
+        await attempts.end(usage)
+        await self._done("", "", "", (), usage)
 
     def _adjusted(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """Usage as the client must see it, where refused turns stand behind the answer."""
@@ -623,6 +660,12 @@ async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
             yield data
     finally:
         await rest.aclose()  # type: ignore[attr-defined]
+
+
+async def _preceded(first: bytes, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for data in source:
+        yield data
 
 
 def _ends(chunks: Sequence[Chunk]) -> bool:

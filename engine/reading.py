@@ -54,6 +54,11 @@ class Reading:
             for step in rule.steps
         )
 
+    @property
+    def reads_calls_alone(self) -> bool:
+        """Whether an answer matters for nothing but the tool calls in it: without one it goes on as the bytes that came."""
+        return not (self.text.rules or self.reads_answer or self.restores or self.meters_tokens or self.needs_session)
+
     def reads_stream(self, exchange: Exchange) -> bool:
         """Whether a streamed answer must be looked into; one that no rule reads goes on as the bytes that came."""
         return (
@@ -71,16 +76,20 @@ class TextPlan:
     def __init__(self, rules: list[Rule]) -> None:
         self.rules = tuple(rules)
         live = [rule for rule in rules if rule.live]
-        self.sets: tuple[PatternSet, ...] = tuple(each for rule in live for each in rule.patterns)
-        for each in self.sets:
-            each.prepare_for_streams()
+        self.held_for = _united(live)
+        self.held_for.prepare_for_streams()
         self.window = max((rule.window or 0 for rule in live), default=0)
         self.only_patterns = all(
             rule.patterns and rule.window is None and rule.pass_ is Pass.TRANSFORM and _reads_patterns_alone(rule)
             for rule in rules
         )
         """Where no pattern hits, no rule can match: then there is nothing to decide."""
-        self.every_set: tuple[PatternSet, ...] = tuple(each for rule in rules for each in rule.patterns)
+        self.looked_for = _united(rules)
+
+
+def _united(rules: list[Rule]) -> PatternSet:
+    """All that some rules look for as one set: one search finds out that there is nothing."""
+    return PatternSet("text", [pattern for rule in rules for each in rule.patterns for pattern in each.patterns])
 
 
 def _reads_patterns_alone(rule: Rule) -> bool:

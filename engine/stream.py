@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.judging import Judge
-from engine.language.patterns import Match, PatternSet, compile_pattern
+from engine.language.patterns import PatternSet, compile_pattern
 from engine.model.decision import Decision
 from engine.model.effects import Block, Drop, Patch, Respond, Steer
 from engine.model.exchange import (
@@ -187,13 +187,10 @@ class Governor:
 
     def _settled(self, window: str, sent: int) -> int:
         """Up to where the window may go: what follows can still become a match of an enforced rule."""
-        settled = len(window)
-        sets = (*self._plan.sets, PLACEHOLDERS) if self._restores else self._plan.sets
-        found: list[Match] = []
-        for each in sets:
-            matches, hold = each.settled(window, sent)
-            settled = min(settled, hold)
-            found += matches
+        found, settled = self._plan.held_for.settled(window, sent)
+        if self._restores:
+            placeholders, held = PLACEHOLDERS.settled(window, sent)
+            found, settled = (*found, *placeholders), min(settled, held)
         if self._plan.window:
             settled = min(settled, max(sent, len(window) - self._plan.window + 1))
         # A match that is certain may yet reach beyond what another set holds back: then it waits as a whole.
@@ -205,9 +202,7 @@ class Governor:
     async def _released(self, channel: Channel, window: str, sent: int, settled: int) -> str | None:
         """What goes out of a window after its rules; None where one of them cuts the answer off."""
         plain = window[sent:settled]
-        if self._plan.rules and not (
-            self._plan.only_patterns and not any(each.matches(window) for each in self._plan.every_set)
-        ):
+        if self._plan.rules and not (self._plan.only_patterns and not self._plan.looked_for.matches(window)):
             section = {"channel": channel, "window": window, "sent": sent, "settled": settled}
             decision = await self._judge.judge(Phase.TEXT, text=section)
             if decision is not None:

@@ -119,6 +119,12 @@ class Codec(Protocol):
     def decode_problem(self, status: int, body: bytes) -> Problem:
         """An upstream's error answer, whatever it holds; never raises."""
 
+    def may_hold_calls(self, data: bytes) -> bool:
+        """False only where these bytes of an answer, streamed or whole, cannot be part of a tool call."""
+
+    def usage_of(self, body: bytes) -> Usage | None:
+        """Usage of a whole answer that is forwarded unread; nothing else of it is looked at."""
+
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """Usage from the last bytes of a stream that was forwarded unread."""
 

@@ -4,7 +4,9 @@ Facts from OpenAI's API reference (chat/create, chat-streaming) and from what co
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
 from engine.codecs.json_text import MalformedJson, decode_json, encode_json
@@ -18,6 +20,15 @@ from .stream_writer import Writer
 from .usage import decode_usage, reported
 
 __all__ = ["OpenAIChat"]
+
+
+class _Reported(msgspec.Struct):
+    """What is decoded of an answer that goes on unread."""
+
+    usage: Any = None
+
+
+_USAGE: Final = msgspec.json.Decoder(_Reported)
 
 
 class OpenAIChat:
@@ -64,6 +75,16 @@ class OpenAIChat:
 
     def decode_problem(self, status: int, body: bytes) -> Problem:
         return decode_problem(status, body)
+
+    def may_hold_calls(self, data: bytes) -> bool:
+        """By the names of its fields; a name may be escaped, so an escape of ASCII counts as one."""
+        return b"tool_calls" in data or b"function_call" in data or b"\\u00" in data
+
+    def usage_of(self, body: bytes) -> Usage | None:
+        try:
+            return decode_usage(_USAGE.decode(body).usage)
+        except msgspec.DecodeError:
+            return None
 
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """From the last event of the tail that reports it; its first line may be half of one."""

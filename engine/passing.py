@@ -1,0 +1,44 @@
+"""A stream that matters for its tool calls alone: let through as the bytes that came, until one of them appears."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from engine.codecs.base import Codec
+
+HELD_LIMIT: Final = 65_536
+"""Bytes of one event that are held for its end; a longer one is read as if it held a call."""
+
+_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+class Passing:
+    """Passes whole events on without decoding them. When a call may begin, `rest` is what was not passed.
+
+    INVARIANT: what went out is whole events, so that an event with a call in it has not begun to go out.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.passed: list[bytes] = []
+        self.rest: bytes = b""
+        self.ended = False
+
+    async def until_call(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The bytes that may go on; ends where a call may begin, or with the source."""
+        async for data in source:
+            held = self.rest + data
+            if self._codec.may_hold_calls(held) or len(held) > HELD_LIMIT + len(data):
+                self.rest = held
+                return
+            end = max(held.rfind(mark) + len(mark) if mark in held else 0 for mark in _ENDS)
+            self.rest = held[end:]
+            if end:
+                whole = held[:end]
+                self.passed.append(whole)
+                yield whole
+        self.ended = True
+
+    @property
+    def tail(self) -> bytes:
+        """The end of what was passed, in which usage is looked for."""
+        return b"".join(self.passed[-4:])
