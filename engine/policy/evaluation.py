@@ -115,7 +115,7 @@ class Evaluation:
                 self._timed(found, self._act, found, Pass.DECIDE)
         for order in candidates:
             if not table.transforming[order]:
-                self._judge(table.rules[order])
+                self._judge(table.rules[order], transforms=False)
         if self.trace:
             self._add_those_that_were_no_candidates()
         return self._concluded()
@@ -129,13 +129,13 @@ class Evaluation:
                 if order <= done or not transforming[order]:
                     continue
                 done = order
-                if self._judge(rules[order]):
+                if self._judge(rules[order], transforms=True):
                     candidates = self.table.index.probe(self.event)
                     break
             else:
                 return candidates
 
-    def _judge(self, rule: Rule) -> bool:
+    def _judge(self, rule: Rule, *, transforms: bool) -> bool:
         """Evaluate one rule and let it act; answers whether it changed what the index looks at."""
         began = self.timer() if self.timer is not None else 0
         kind, error = self._outcome(rule)
@@ -150,7 +150,7 @@ class Evaluation:
         match kind:
             case OutcomeKind.MATCHED:
                 self._count_fire(found)
-                if rule.pass_ is Pass.TRANSFORM:
+                if transforms:
                     self.waiting.append(found)
                     moved = self._act(found, Pass.TRANSFORM)
                 else:

@@ -118,7 +118,7 @@ def test_bounds_that_cannot_be_met_are_refused(bounds: dict[str, Any], message: 
     ],
 )
 def test_other_fields_are_nobodys_to_write(path: str, phase: Phase) -> None:
-    assert [code for code, _ in refused({"set": {"path": path, "value": "x"}}, phase)][0] == "E418"
+    assert next(code for code, _ in refused({"set": {"path": path, "value": "x"}}, phase)) == "E418"
 
 
 def test_in_tool_call_it_writes_arguments() -> None:
