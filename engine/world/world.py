@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -14,6 +14,9 @@ from .backends import Backends
 from .metrics import Metrics
 from .outbound import Outbound
 from .store.base import Store
+
+
+_STOCK: Final = 1536
 
 
 class World:
@@ -38,17 +41,25 @@ class World:
         self.audit = audit
         self.clock = clock
         self.random_bytes = random_bytes
+        self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
         self.has_hidden_turns = False
         """Whether steering has hidden a turn from a client; those of an earlier process are found by sets that steer."""
 
     def new_id(self) -> str:
         """The id of an exchange: 24 hexadecimal digits, not to be guessed."""
-        return self.random_bytes(12).hex()
+        return self._draw(12).hex()
+
+    def _draw(self, count: int) -> bytes:
+        """Random bytes of a stock: a call of the system for each exchange would wait for other threads each time."""
+        if len(self._drawn) < count:
+            self._drawn = self.random_bytes(_STOCK)
+        taken, self._drawn = self._drawn[:count], self._drawn[count:]
+        return taken
 
     def random(self) -> float:
         """A number from 0 to below 1."""
-        return int.from_bytes(self.random_bytes(6)) / (1 << 48)
+        return int.from_bytes(self._draw(6)) / (1 << 48)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Hand a decision record to the audit log; `audit_has_room` says beforehand whether it can be taken."""
