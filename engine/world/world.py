@@ -15,7 +15,6 @@ from .metrics import Metrics
 from .outbound import Outbound
 from .store.base import Store
 
-
 _STOCK: Final = 1536
 
 
