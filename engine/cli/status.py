@@ -6,9 +6,9 @@ import httpx2
 import rich_click as click
 from rich.table import Table
 
-from engine.diagnostics import UsageError
+from engine.diagnostics import Diagnostic, Severity, UsageError, Where
 
-from .output import console, output_format, print_json
+from .output import console, output_format, print_findings, print_json
 
 
 @click.command("status")
@@ -23,14 +23,33 @@ def command(ctx: click.Context, url: str, output: str) -> None:
     status = _asked(url)
     if output == "json":
         print_json(status)
-    else:
+    found = _findings(status)
+    if output == "text":
         rows = Table(box=None, pad_edge=False, show_header=False)
         rows.add_column(no_wrap=True, style="dim")
         rows.add_column(overflow="fold")
         for name, value in _flat(status):
             rows.add_row(name, value)
         console().print(rows)
-    ctx.exit(1 if status.get("diagnostics") else 0)
+        if found:
+            print_findings(found, {})
+    ctx.exit(1 if found or status.get("serving_last_good") else 0)
+
+
+def _findings(status: dict[str, Any]) -> list[Diagnostic]:
+    """What the last attempt to load policies found; those of another version of the server may say less."""
+    attempt = status.get("last_attempt")
+    rows = attempt.pop("diagnostics", []) if isinstance(attempt, dict) else []
+    return [
+        Diagnostic(
+            str(row.get("code", "")),
+            Severity(row.get("severity", "error")),
+            str(row.get("message", "")),
+            Where(str(row.get("file", "")), int(row.get("line", 0)), int(row.get("column", 0))),
+            str(row.get("help", "")),
+        )
+        for row in rows
+    ]
 
 
 def _asked(url: str) -> dict[str, Any]:

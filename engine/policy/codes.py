@@ -42,6 +42,7 @@ _FILES: Final[Mapping[int, str]] = {
     151: "a source of policies that the configuration lists holds none",
     152: "a pack that the configuration switches on does not exist",
     153: "`outbound.allow` lists what is no host and no network",
+    154: "an override names a set or rule that the pack does not have",
 }
 
 _SET: Final[Mapping[int, str]] = {
@@ -67,6 +68,7 @@ _SET: Final[Mapping[int, str]] = {
     420: "a policy that the configuration requires is not loaded, or enforces nothing",
     421: "a rate limit shares its rule with a transform or a verdict",
     422: "a verdict on an answer comes too late",
+    423: "a rule is lifted by what the client says of itself",
     424: "nobody has the role",
     425: "half a control: redacted in `request`, not in `tool_result`",
     426: "half a control: tools are taken out of the offer, and calls of them are not refused",

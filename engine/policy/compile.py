@@ -16,7 +16,7 @@ from .names import FileNames, Path, pattern_parts, suggestion
 from .read import ReadFile, read_policy
 from .rule import Rule
 from .ruleset import RuleSet
-from .spec import PolicySpec
+from .spec import PolicySpec, RuleSpec
 from .typecheck import check_types
 
 
@@ -196,17 +196,35 @@ def _duplicate_policies(checked: Sequence[CheckedPolicy]) -> Iterator[Diagnostic
 
 
 _OVERRIDABLE: Final = ("mode", "scope", "priority", "sets")
+SPEAKING: Final = frozenset({"block", "respond", "steer"})
+"""The actions that tell somebody a message."""
 
 
 def overridden(spec: PolicySpec, overrides: Mapping[str, Any]) -> PolicySpec:
-    """A pack with what the configuration changes of it: mode, scope, priority, and the content of its sets."""
+    """A pack with what the configuration changes of it: mode, scope, priority, the content of its sets, and messages."""
     changes: dict[str, Any] = {}
+    if overrides.get("messages"):
+        changes["rules"] = [_with_message(rule, overrides["messages"].get(rule.id)) for rule in spec.rules]
     for name in _OVERRIDABLE:
         if overrides.get(name) is None:
             continue
         value = {**spec.sets, **overrides["sets"]} if name == "sets" else overrides[name]
         changes[name] = msgspec.convert(value, _field_type(name))
     return msgspec.structs.replace(spec, **changes) if changes else spec
+
+
+def _with_message(rule: RuleSpec, message: str | None) -> RuleSpec:
+    """The rule with another text for those whom it stops."""
+    if message is None:
+        return rule
+    actions = [
+        {name: {**(written if isinstance(written, dict) else {}), "message": message}}
+        if name in SPEAKING
+        else {name: written}
+        for step in rule.actions
+        for name, written in step.items()
+    ]
+    return msgspec.structs.replace(rule, actions=actions)
 
 
 def _field_type(name: str) -> Any:

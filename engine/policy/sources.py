@@ -14,9 +14,10 @@ from engine.language.shell import DEFAULT_TOOLS, ShellTools
 from engine.settings import Loaded, Scope, Settings, load_settings
 from engine.settings import PolicySource as Listed
 
-from .compile import PolicySource
+from .compile import SPEAKING, PolicySource
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
 from .names import listed, suggestion
+from .read import read_policy
 from .spec import ScopeSpec
 
 CONFIGURATION: Final = "lexgate.yaml"
@@ -140,6 +141,7 @@ def configured(loaded: Loaded) -> PolicySet:
             overrides["sets"] = {key: list(names) for key, names in pack.sets.items()}
         if pack.messages:
             overrides["messages"] = pack.messages
+        diagnostics += _unknown_overrides(name, source, overrides, loaded)
         sources.append(msgspec.structs.replace(source, overrides=overrides))
     return PolicySet(
         sources=tuple(sources),
@@ -199,6 +201,24 @@ def _listed_source(
     if not files:
         return (), [warning(151, f"there are no policies in {path}", where, "files that end in .yaml or .yml")]
     return sources, ()
+
+
+def _unknown_overrides(
+    name: str, source: PolicySource, overrides: Mapping[str, Any], loaded: Loaded
+) -> Iterator[Diagnostic]:
+    """Sets and messages that are overridden and that the pack does not have."""
+    if not overrides.keys() & {"sets", "messages"}:
+        return
+    spec = read_policy(source.text, source.file).spec
+    if spec is None:
+        return
+    speaking = [rule.id for rule in spec.rules if any(step.keys() & SPEAKING for step in rule.actions)]
+    for field, what, known in (("sets", "set", list(spec.sets)), ("messages", "rule with a message", speaking)):
+        for each in overrides.get(field, {}):
+            if each not in known:
+                help = suggestion(each, known) or f"known: {listed(known)}"
+                where = loaded.layer(("packs", name, field, each)).where
+                yield error(154, f"pack '{name}' has no {what} '{each}'", where, help)
 
 
 def _loose_set(files: Sequence[Path], given: Loaded | None) -> PolicySet:

@@ -9,7 +9,12 @@ import pytest
 
 from .conftest import Run
 
-STATUS = {"revision": "abc123", "ready": True, "policies": ["secrets"], "diagnostics": []}
+STATUS = {
+    "revision": "abc123",
+    "ready": True,
+    "policies": ["secrets"],
+    "last_attempt": {"outcome": "ok", "diagnostics": []},
+}
 
 
 @pytest.fixture
@@ -42,16 +47,32 @@ def test_the_status_is_shown_a_line_a_value(run: Run, served: tuple[str, dict[st
     shown = run("status", "--url", served[0] + "/")
     assert shown.code == 0
     assert [line.split() for line in shown.out.splitlines()] == [
-        ["revision", "abc123"], ["ready", "yes"], ["policies.0", "secrets"], ["diagnostics"],
+        ["revision", "abc123"], ["ready", "yes"], ["policies.0", "secrets"], ["last_attempt.outcome", "ok"],
     ]  # fmt: skip
     assert json.loads(run("status", "--url", served[0], "--format", "json").out) == STATUS
 
 
 def test_a_server_with_findings_exits_1(run: Run, served: tuple[str, dict[str, object]]) -> None:
-    served[1]["/policy/status"] = {**STATUS, "diagnostics": [{"code": "E202", "file": "a.yaml"}]}
+    finding = {
+        "code": "E202",
+        "severity": "error",
+        "message": "unknown field",
+        "file": "a.yaml",
+        "line": 3,
+        "column": 9,
+    }
+    served[1]["/policy/status"] = {**STATUS, "last_attempt": {"outcome": "error", "diagnostics": [finding]}}
     shown = run("status", "--url", served[0])
     assert shown.code == 1
-    assert "diagnostics.0.code" in shown.out
+    assert "a.yaml:3:9 E202 unknown field" in shown.out
+    shown = run("status", "--url", served[0], "--format", "json")
+    assert shown.code == 1
+    assert json.loads(shown.out)["last_attempt"]["diagnostics"] == [finding]
+
+
+def test_a_server_that_serves_its_last_good_set_exits_1(run: Run, served: tuple[str, dict[str, object]]) -> None:
+    served[1]["/policy/status"] = {**STATUS, "serving_last_good": True}
+    assert run("status", "--url", served[0]).code == 1
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://["])

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.model.effects import Block
+from engine.policy.compile import compile_policies
+from engine.policy.given import complete_event
 from engine.policy.sources import (
     configurations,
     configured,
@@ -15,6 +18,7 @@ from engine.policy.sources import (
     policy_files,
     read_source,
 )
+from engine.policy.trial import judge
 
 POLICY = "version: 1\npolicy: p\nrules: []\n"
 
@@ -76,9 +80,9 @@ def test_a_source_has_the_grant_that_the_configuration_gives(tmp_path: Path) -> 
 def test_packs_come_with_their_overrides(tmp_path: Path) -> None:
     name = pack_names()[0]
     config = tmp_path / "lexgate.yaml"
-    config.write_text(f"packs:\n  {name}: {{mode: shadow, scope: {{team: a}}, sets: {{x: [y]}}}}\n")
+    config.write_text(f"packs:\n  {name}: {{mode: shadow, scope: {{team: a}}}}\n")
     (source,) = configured(judged_settings(config, {})).sources
-    assert source.overrides == {"mode": "shadow", "scope": {"team": ["a"]}, "sets": {"x": ["y"]}}
+    assert source.overrides == {"mode": "shadow", "scope": {"team": ["a"]}}
     shipped = pack_source(name)
     assert shipped is not None
     assert source.text == shipped.text
@@ -116,3 +120,50 @@ def test_bytes_that_are_not_utf8_can_be_digested_and_are_refused_by_the_reader(t
     assert len(source.digest) == 64
     (loose,) = find_sets([file], {})
     assert loose.sources[0].text == "version: 1\npolicy: \ufffe\n"
+
+
+PACK = """\
+version: 1
+policy: guard
+sets: {words: [a, b]}
+rules:
+  - {id: stop, phase: request, when: "contains(set('words'), request.model)", actions: [block: "Ours.", log: x]}
+  - {id: note, phase: request, actions: [log: y]}
+"""
+
+
+@pytest.fixture
+def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of shipped packs with one, `guard`."""
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "guard.yaml").write_text(PACK)
+    monkeypatch.setattr("engine.resources.packs_dir", lambda: tmp_path / "shipped")
+    return tmp_path
+
+
+def test_a_pack_takes_sets_and_messages_of_the_configuration(packs: Path) -> None:
+    config = packs / "lexgate.yaml"
+    config.write_text("packs: {guard: {sets: {words: [m]}, messages: {stop: Theirs.}}}\n")
+    found = configured(judged_settings(config, {}))
+    assert found.diagnostics == ()
+    compiled = compile_policies(found.sources)
+    assert compiled.ruleset is not None
+    decision = judge(compiled.ruleset, complete_event({"request": {"model": "m"}}))
+    assert decision.effect == Block("Theirs.")
+    assert [each.actions for each in decision.outcomes if each.rule == "guard/stop"] == [("block", "log")]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sets: {wrds: [m]}", "pack 'guard' has no set 'wrds'"),
+        ("messages: {note: x}", "pack 'guard' has no rule with a message 'note'"),
+    ],
+)
+def test_an_override_of_what_a_pack_does_not_have_is_an_error_at_its_place(
+    packs: Path, override: str, message: str
+) -> None:
+    config = packs / "lexgate.yaml"
+    config.write_text(f"packs:\n  guard:\n    {override}\n")
+    (found,) = configured(judged_settings(config, {})).diagnostics
+    assert (found.code, found.message, found.where.line) == ("E154", message, 3)

@@ -20,6 +20,7 @@ from .expiry import expired_exceptions
 from .halves import redaction_without_twin, tools_without_guard
 from .roles import unknown_roles
 from .subject import Subject
+from .trust import lifted_by_the_client
 from .unused import unused_names
 
 Check = Callable[[Subject], Iterator[Diagnostic]]
@@ -27,6 +28,7 @@ Check = Callable[[Subject], Iterator[Diagnostic]]
 CHECKS: Final[tuple[Check, ...]] = (
     unused_names,
     expired_exceptions,
+    lifted_by_the_client,
     unknown_roles,
     redaction_without_twin,
     tools_without_guard,

@@ -113,3 +113,32 @@ def test_shipped_packs_are_free_of_findings(name: str) -> None:
     source = pack_source(name)
     assert source is not None
     assert examine(PolicySet(sources=(source,)), TODAY).diagnostics == ()
+
+
+LIFTED = "rules:\n  - {id: r, phase: request, unless: UNLESS, actions: [ACTION: no]}\n"
+
+
+@pytest.mark.parametrize(
+    "unless",
+    ["\"glob(caller.agent, 'nice*')\"", "request.headers.bypass == 'yes'", "session.id == 'x'"],
+)
+def test_a_guard_that_any_client_can_lift(unless: str) -> None:
+    text = LIFTED.replace("UNLESS", unless)
+    assert said(text.replace("ACTION", "block")) == ["W423 4:37 any client can say what lifts this rule"]
+    assert said(text.replace("ACTION", "log")) == []
+
+
+@pytest.mark.parametrize(
+    "unless", ["contains(caller.roles, 'a')", "\"caller.team == 'a' && caller.agent == 'b'\"", "request.model == 'm'"]
+)
+def test_a_guard_that_a_client_cannot_lift_by_its_word(unless: str) -> None:
+    assert said(LIFTED.replace("UNLESS", unless).replace("ACTION", "block")) == []
+
+
+def test_an_exception_for_an_agent_is_the_clients_word() -> None:
+    text = RULE.replace("WHEN", "true") + "exceptions:\n  - {rule: r, MATCH, reason: OPS-1, expires: 2027-01-01}\n"
+    expected = ["W423 6:5 any client can say what excepts it from this rule"]
+    assert said(text.replace("MATCH", "match: {agent: 'x*'}")) == expected
+    assert said(text.replace("MATCH", "when: request.headers.a == 'b'")) == expected
+    assert said(text.replace("MATCH", "match: {agent: 'x*', team: a}")) == []
+    assert said(text.replace("MATCH", "match: {caller: bot}")) == []
