@@ -199,14 +199,14 @@ def written_defaults(params: type[Params]) -> dict[str, str]:
 
 
 UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 
 
 def seconds(value: object) -> Seconds:
     """`90`, `"90s"`, `"5m"` as seconds. Raises LinkError."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return Seconds(value)
-    if isinstance(value, str) and (found := _LENGTH.fullmatch(value.strip())):
+    if isinstance(value, str) and (found := LENGTH.fullmatch(value.strip())):
         return Seconds(float(found[1]) * UNITS[found[2]])
     raise LinkError(
         f"{value!r} is not a length of time", help="write seconds, or a number with a unit: 500ms, 90s, 5m, 2h, 30d"
@@ -303,7 +303,7 @@ SCHEMAS: Final[Mapping[Any, Mapping[str, Any]]] = {
     },
     Plan: {"anyOf": [{"type": "string"}, {"type": "object"}]},
     Seconds: {
-        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_LENGTH.pattern}$"}]
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{LENGTH.pattern}$"}]
     },
     FieldPath: {"type": "string", "pattern": r"^[A-Za-z_][\w-]*(\.[A-Za-z_$][\w-]*)+$"},
 }

@@ -9,6 +9,9 @@ import jsonschema
 import msgspec
 
 from engine import documents
+from engine.actions import ACTIONS
+from engine.actions.params import SCHEMAS, FieldPath, Seconds
+from engine.actions.written import is_written_right
 from engine.diagnostics import Diagnostic
 from engine.diagnostics import error as diagnose
 from engine.documents import Document
@@ -61,17 +64,36 @@ def shape_diagnostics(document: Document) -> Iterator[Diagnostic]:
 
 def _step_diagnostics(document: Document) -> Iterator[Diagnostic]:
     """Steps and conditions are open in the spec's types; the schema judges them only where the quick look finds fault."""
-    rules = document.data.get("rules", [])
-    if all(_looks_right(rule) for rule in [*rules, *document.data.get("exceptions", [])]):
+    data = document.data
+    rules = data.get("rules", [])
+    if _is_filled(data) and all(_looks_right(rule) for rule in [*rules, *data.get("exceptions", [])]):
         return
     yield from shape_diagnostics(document)
 
 
 def _looks_right(rule: Mapping[str, Any]) -> bool:
     steps = rule.get("actions", [])
-    if not all(isinstance(step, dict) and len(step) == 1 for step in steps):
+    if not _is_filled(rule) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
         return False
+    for step in steps:
+        name, value = next(iter(step.items()))
+        action = ACTIONS.get(name)
+        if action is None or not is_written_right(action.params, value):
+            return False
     return all(_is_condition(rule[key]) for key in ("when", "unless") if key in rule)
+
+
+def _is_filled(mapping: Mapping[str, Any]) -> bool:
+    """Whether every key has a value: one without is nearly always a line that was meant to go on."""
+    for key, value in mapping.items():
+        if value is None:
+            return False
+        if key in _NESTED and isinstance(value, dict) and not _is_filled(value):
+            return False
+    return True
+
+
+_NESTED: Final = frozenset({"scope", "match", "not", "limit"})
 
 
 def _is_condition(written: Any) -> bool:
@@ -103,7 +125,8 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
                 if key not in known:
                     near = difflib.get_close_matches(str(key), known, n=1)
                     help = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-                    yield diagnose(131, f"unknown key '{key}'", document.key((*path, key)), help)
+                    number, what = (411, "action") if path[-2:-1] == ("actions",) else (131, "key")
+                    yield diagnose(number, f"unknown {what} '{key}'", document.key((*path, key)), help)
         case "required":
             for key in wanted:
                 if key not in instance:
@@ -113,22 +136,45 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
                         document.key(path),
                         str(schema.get("properties", {}).get(key, {}).get("description", "")),
                     )
-        case "minProperties" | "maxProperties" if "actions" in path:
+        case "minProperties" | "maxProperties" if "any" in schema.get("properties", {}):
+            help = "a condition is a text, or a mapping with one of the keys"
+            yield diagnose(134, "a tree of conditions has one of any, all and not", document.value(path), help)
+        case "minProperties" | "maxProperties" if path[-2:-1] == ("actions",):
             message = "a step names one action" if wrong.instance else "a step names an action"
-            yield diagnose(137, message, document.value(path), "each step is one list item: `- block: {message: ...}`")
-        case "enum":
-            allowed = [str(each) for each in wanted]
+            yield diagnose(137, message, document.value(path), _STEPS)
+        case "enum" | "const":
+            allowed = [str(each) for each in ([wanted] if wrong.validator == "const" else wanted)]
             near = difflib.get_close_matches(str(wrong.instance), allowed, n=1)
             help = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(allowed)}"
             yield diagnose(135, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
         case "type":
-            names = " or ".join(_TYPES[each] for each in ([wanted] if isinstance(wanted, str) else wanted))
-            yield diagnose(134, f"expected {names}, found {_shown(wrong.instance)}", document.value(path))
+            wanted_types = {wanted} if isinstance(wanted, str) else set(wanted)
+            message = f"expected {_listed_types(wanted_types)}, found {_shown(wrong.instance)}"
+            help = _STEPS if path[-1:] == ("actions",) or path[-2:-1] == ("actions",) else ""
+            yield diagnose(134, message, document.value(path), help)
+        case "pattern" if "propertyNames" in wrong.absolute_schema_path:
+            yield diagnose(136, f"{_shown(instance)} is not a name", document.key((*path, instance)), _NAME_HELP)
         case "pattern" if path and path[-1] in ("policy", "id"):
-            help = "lower-case words with hyphens: no-force-push"
-            yield diagnose(136, f"{_shown(wrong.instance)} is not a name", document.value(path), help)
+            yield diagnose(136, f"{_shown(instance)} is not a name", document.value(path), _NAME_HELP)
+        case "pattern" | "exclusiveMinimum" if wrong.schema in _LENGTHS:
+            help = "write seconds, or a number with a unit: 500ms, 90s, 5m, 2h, 30d"
+            yield diagnose(134, f"{_shown(instance)} is not a length of time", document.value(path), help)
+        case "pattern" if wanted == SCHEMAS[FieldPath]["pattern"]:
+            help = "write its path with dots: request.params.temperature"
+            yield diagnose(134, f"{_shown(instance)} is not a field", document.value(path), help)
         case _:
             yield diagnose(134, _sentence(wrong), document.value(path))
+
+
+_STEPS: Final = "each step is one list item: `- block: {message: ...}`"
+_NAME_HELP: Final = "lower-case words with hyphens: no-force-push"
+_LENGTHS: Final = SCHEMAS[Seconds]["anyOf"]
+
+
+def _listed_types(wanted: set[str]) -> str:
+    """`a text, a list or a mapping`; that a key may be left out is not said as if it could be nothing."""
+    names = [name for kind, name in _TYPES.items() if kind in wanted and (kind != "null" or len(wanted) == 1)]
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -140,29 +186,21 @@ _TYPES: Final[Mapping[str, str]] = {
     "object": "a mapping",
     "null": "nothing",
 }
-_JSON_TYPES: Final[Mapping[type, str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 
 
 def _likeliest(wrong: jsonschema.ValidationError) -> jsonschema.ValidationError:
     """Of the alternatives that all failed, the mistake in the one that was meant: whose type is that of the value."""
-    kind = _JSON_TYPES.get(type(wrong.instance), "")
     fitting = [
         each for each in wrong.context or () if not (each.validator == "type" and each.instance is wrong.instance)
     ]
     if fitting:
-        return max(fitting, key=lambda each: len(each.absolute_path))
-    wanted = sorted({str(each.validator_value) for each in wrong.context or () if each.validator == "type"} - {kind})
-    first = (wrong.context or [wrong])[0]
-    if first.validator == "type":
-        first.validator_value = [each for each in wanted if each in _TYPES] or first.validator_value
+        # A key that does not exist explains one that is missing.
+        return max(fitting, key=lambda each: (len(each.absolute_path), each.validator == "additionalProperties"))
+    types = [each for each in wrong.context or () if each.validator == "type"]
+    first = types[0] if types else (wrong.context or [wrong])[0]
+    if types:
+        several: list[Any] = [each.validator_value for each in types]
+        first.validator_value = [kind for each in several for kind in ([each] if isinstance(each, str) else each)]
     return first
 
 
@@ -182,14 +220,14 @@ def _shown(value: Any) -> str:
 def _sentence(wrong: jsonschema.ValidationError) -> str:
     value = _shown(wrong.instance)
     match wrong.validator:
-        case "minimum" | "exclusiveMinimum":
+        case "minimum":
             return f"{value} is too small: the least is {wrong.validator_value}"
+        case "exclusiveMinimum":
+            return f"{value} is too small: it must be above {wrong.validator_value}"
         case "maximum" | "exclusiveMaximum":
             return f"{value} is too large: the most is {wrong.validator_value}"
         case "minLength" | "minItems" | "minProperties":
             return "it must not be empty"
-        case "const":
-            return f"expected {wrong.validator_value}, found {value}"
         case "pattern":
             return f"{value} is not written as it should be: {wrong.validator_value}"
         case _:

@@ -63,6 +63,12 @@ def policy_schema() -> dict[str, Any]:
         for name in ("when", "unless"):
             if name in holder:
                 holder[name] = {**holder[name], "$ref": "#/$defs/Condition"}
+    for name in _STRUCTURE:
+        for field in defs[name]["properties"].values():
+            _leave_out_null(field)
+    for action in actions:
+        for field in defs[action.params.__name__]["properties"].values():
+            _leave_out_null(field)
     return {
         "$schema": DIALECT,
         "$id": "policy.schema.json",
@@ -75,6 +81,18 @@ def policy_schema() -> dict[str, Any]:
             "Pattern": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/WithWidth"}]},
         },
     }
+
+
+_STRUCTURE: Final = ("PolicySpec", "ScopeSpec", "MatchSpec", "RuleSpec", "LimitSpec", "ExceptionSpec")
+
+
+def _leave_out_null(field: dict[str, Any]) -> None:
+    """A key without a value is nearly always a line that was meant to go on: it is left out, or it says something."""
+    options = field.get("anyOf")
+    if options is not None:
+        field["anyOf"] = [each for each in options if each != {"type": "null"}]
+        if field.get("default", 0) is None:
+            del field["default"]
 
 
 def _step_schema(action: Action, defs: Mapping[str, Any]) -> dict[str, Any]:
