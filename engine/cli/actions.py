@@ -8,8 +8,9 @@ from engine.diagnostics import UsageError
 from engine.model.phases import Phase
 from engine.policy.names import suggestion
 
-from .output import console, print_page
+from .output import console
 from .pages.actions import action_section
+from .section import print_section
 
 
 @click.command("actions")
@@ -19,7 +20,7 @@ def command(name: str | None) -> None:
     if name is None:
         _list()
     elif name in ACTIONS:
-        print_page(action_section(name))
+        print_section(action_section(name))
     else:
         raise UsageError(f"there is no action '{name}'; {suggestion(name, ACTIONS) or 'see `policy actions`'}")
 

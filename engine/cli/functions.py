@@ -7,8 +7,9 @@ from engine.diagnostics import UsageError
 from engine.language.functions import FUNCTIONS
 from engine.policy.names import suggestion
 
-from .output import console, print_page
+from .output import console
 from .pages.functions import function_section
+from .section import print_section
 
 
 @click.command("functions")
@@ -18,7 +19,7 @@ def command(name: str | None) -> None:
     if name is None:
         _list()
     elif name in FUNCTIONS:
-        print_page(function_section(name))
+        print_section(function_section(name))
     else:
         raise UsageError(f"there is no function '{name}'; {suggestion(name, FUNCTIONS) or 'see `policy functions`'}")
 

@@ -11,7 +11,6 @@ import msgspec
 import rich_click as click
 from rich.console import Console
 from rich.highlighter import NullHighlighter
-from rich.markdown import Markdown
 
 from engine.diagnostics import Diagnostic, UsageError
 from engine.policy.sources import CONFIGURATION, PolicySet, find_sets
@@ -51,7 +50,7 @@ def console() -> Console:
     """What people read, on standard output."""
     return Console(
         width=columns(), highlighter=NullHighlighter(), soft_wrap=False, emoji=False, markup=False,
-        no_color=not colored(), force_terminal=None if colored() else False,
+        no_color=not colored(), force_terminal=colored(),
     )  # fmt: skip
 
 
@@ -100,8 +99,3 @@ def texts_of(sets: Iterable[PolicySet]) -> dict[str, str]:
 
 def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def print_page(markdown: str) -> None:
-    """One section of the reference, as a terminal shows it."""
-    console().print(Markdown(markdown))

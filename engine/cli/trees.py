@@ -35,7 +35,7 @@ def rule_lines(explained: Explained, width: int) -> Iterator[Text]:
 
 def _part_lines(part: Part, indent: str, last: bool, width: int) -> Iterator[Text]:
     """One part and everything below it. Where the line is too long the expression is cut: the value is what is asked."""
-    line = Text(indent + ("└─ " if last else "├─ "), "dim")
+    line = Text.assemble((indent + ("└─ " if last else "├─ "), "dim"))
     mark, style = _MARKS[part.holds]
     tail, tail_style = "", ""
     if part.error:

@@ -93,3 +93,13 @@ def test_policies_that_do_not_load_are_a_finding(run: Run, folder: Path) -> None
     assert shown.code == 1
     assert "the key 'phase' is missing" in shown.err
     assert "rules: [{id: a}]" in shown.err
+
+
+def test_a_terminal_shows_what_holds_in_green_and_what_does_not_in_red(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.cli.output.colored", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    shown = run("explain", "-", "--policies", "shell.yaml", stdin=PUSH)
+    assert "\x1b[32m✓ \x1b[0mmatch" in shown.out
+    assert "\x1b[31m✗ \x1b[0munless" in shown.out

@@ -19,17 +19,21 @@ def explained(rules: str, given: dict[str, Any]) -> dict[str, Explained]:
 
 
 def test_a_rule_is_explained_on_the_event_as_it_saw_it() -> None:
-    """The second rule runs after the first has capped the value, and its tree shows what it saw."""
+    """The others run after the first has capped the value, and their trees show what they saw."""
     found = explained(
         "  - {id: cap, phase: request, priority: 1, when: request.params.n > `10`,\n"
         "     actions: [clamp: {path: request.params.n, max: 10}]}\n"
-        "  - {id: stop, phase: request, when: request.params.n > `10`, actions: [block: no]}\n",
+        "  - {id: unset, phase: request, priority: 2, when: request.params.n == `10`,\n"
+        "     actions: [unset: request.params.n]}\n"
+        "  - {id: stop, phase: request, when: \"has(request.params, 'n')\", actions: [block: no]}\n",
         {"request": {"params": {"n": 50}}},
     )
     (capped,) = found["cap"].parts
+    (unset,) = found["unset"].parts
     (stopped,) = found["stop"].parts
     assert (capped.holds, capped.children[0].value) == (True, 50)
-    assert (stopped.holds, stopped.children[0].value) == (False, 10)
+    assert (unset.holds, unset.children[0].value) == (True, 10)
+    assert (stopped.holds, stopped.children[0].value) == (False, {})
     assert found["stop"].why == "its `when` says no"
 
 
