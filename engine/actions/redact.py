@@ -1,8 +1,8 @@
 """Mask what a pattern set finds, or put other text in its place."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -115,12 +115,12 @@ def _as_data(value: str) -> str:
     return value.replace("\\", "\\\\")
 
 
-def _group(found: Any, name: str) -> str:
+def _group(found: Sequence[str | None], name: str) -> str:
     """A group of a match; "" where this pattern has none of that number, or it took no part."""
     if name == "\\":
         return name
     number = int(name)
-    return (found[number] or "") if found is not None and number <= found.re.groups else ""
+    return (found[number] or "") if number < len(found) else ""
 
 
 @action(*ON_CONTENT, kind=Kind.TRANSFORM, reads={**READS, Phase.REQUEST: READS[Phase.REQUEST] | {("request", "model")}})
@@ -141,7 +141,7 @@ def replace(params: ReplaceParams, moment: Moment) -> Iterator[Effect]:
             patterns = next((each for each in params.patterns.singles if each.matches(text)), patterns)
 
         def expand(match: Match, text: str = text) -> str:
-            found = params.patterns.by_name[match.name].regexp.match(text, match.start)
+            found = params.patterns.by_name[match.name].groups_at(text, match.start)
             return _GROUP.sub(lambda group: _group(found, group[1]), template)
 
         replaced = _covered(patterns, text, _span(moment, text), expand)

@@ -86,6 +86,11 @@ class Pattern(msgspec.Struct, frozen=True, eq=False):
             return _search(self, data, 0, empty=True) is not None
         return self.regexp.search(data) is not None
 
+    def groups_at(self, text: str, start: int) -> tuple[str | None, ...]:
+        """The match that begins at code point `start`, and its groups; all of nothing where none begins there."""
+        found = _capturing(self.text).match(text, start)
+        return (found[0], *found.groups()) if found is not None else ()
+
 
 def compile_pattern(name: str, text: str, max_width: int | None = None) -> Pattern:
     """A pattern ready for use. Raises PatternError with RE2's reason, the place, and what to write instead."""
@@ -416,6 +421,14 @@ def _options(memory: int) -> Any:
 def _compiled(text: str) -> Any:
     """One pattern; kept, because a reload compiles mostly what was compiled before."""
     return re2.compile(text, _options(_MEMORY))
+
+
+@functools.lru_cache(maxsize=1024)
+def _capturing(text: str) -> Any:
+    """The same with its groups, which only a replacement asks for: without them RE2 searches faster."""
+    options = _options(_MEMORY)
+    options.never_capture = False
+    return re2.compile(text, options)
 
 
 def _together(sources: Iterable[str], end: str = "") -> Any:

@@ -219,3 +219,9 @@ def test_of_many_literals_those_that_occur_are_found() -> None:
     texts = [f"word{number:03}x[0-9]" for number in range(500)]
     found = pattern_set(*texts).find("word123x4 word007x word499x5 WORD001x1")
     assert [match.name for match in found] == ["p123", "p499"]
+
+
+def test_the_groups_of_a_match_are_told_by_its_place_in_code_points() -> None:
+    pattern = compile_pattern("key", r"([^ =]+)=([^ .]+)(!)?")
+    assert pattern.groups_at("čaj é=ü.", 4) == ("é=ü", "é", "ü", None)
+    assert pattern.groups_at("čaj é=ü.", 5) == ()  # the sign itself
