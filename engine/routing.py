@@ -11,6 +11,7 @@ from engine.model.plan import Leg, Plan, PlanError, named, parse_plan, plan_text
 from engine.settings.model import Settings
 
 SHOWN: Final = 20
+REMEMBERED: Final = 4096
 
 
 class NotServed(LexgateError):
@@ -36,6 +37,7 @@ class Routes:
         self.named: Mapping[str, Plan] = {
             name: parse_plan(plan_text(written), name) for name, written in settings.routes.items()
         }
+        self._remembered: dict[str, Plan] = {}
         self._default = settings.default_route
         self._default_models = frozenset({"", *settings.default_models})
         self._served = [model for backend in backends.values() for model in backend.models]
@@ -50,7 +52,16 @@ class Routes:
         return self.named[name]
 
     def for_model(self, model: str) -> Plan:
-        """The plan for a model that a client names. Raises NotServed.
+        """The plan for a model that a client names. Raises NotServed."""
+        plan = self._remembered.get(model)
+        if plan is None:
+            plan = self._looked_up(model)
+            if len(self._remembered) < REMEMBERED:
+                self._remembered[model] = plan
+        return plan
+
+    def _looked_up(self, model: str) -> Plan:
+        """The plan of a model's name.
 
         A prefix `backend:` counts only if it names a backend (`llama3:8b` is a model); then exact names, then globs, both
         in the configuration's order; then the default route, for no model or one of `default_models`.

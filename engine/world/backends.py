@@ -26,6 +26,8 @@ _NEVER_FORWARDED: Final = CREDENTIALS | {
 }
 _FETCH_PREFIX: Final = (b"sec-", b"x-lexgate-", b"x-forwarded-", b"cf-")
 
+_YES, _NO, _REMEMBERED = "yes", "no", 1024
+
 
 class Backend:
     """One backend and its client. Keys are used in turn."""
@@ -49,6 +51,7 @@ class Backend:
             self._origin, self._path = Origin.parse(settings.base_url)
         self._own = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
         self._own_names = frozenset(name for name, _ in self._own)
+        self._forwarded: dict[bytes, str] = {}
 
     async def send(self, path: str, body: bytes, client_headers: Headers, added: Mapping[str, str]) -> Response:
         """Ask, and answer as soon as the head of the response is there. Raises TransportError."""
@@ -57,13 +60,18 @@ class Backend:
             Request(self._origin, target, b"POST", self._headers(client_headers, added), body), self.timeouts
         )
 
+    def _is_forwarded(self, name: bytes) -> str:
+        """Whether a header of the client's goes on; remembered by its name, for as many names as clients really use."""
+        never = name in _NEVER_FORWARDED or name.startswith(_FETCH_PREFIX) or name in self._own_names
+        answer = _NO if never else _YES
+        if len(self._forwarded) < _REMEMBERED:
+            self._forwarded[name] = answer
+        return answer
+
     def _headers(self, client_headers: Headers, added: Mapping[str, str]) -> Headers:
         """The client's own headers without those of its connection and its credentials; then ours, and the key."""
-        forwarded = [
-            (name, value)
-            for name, value in client_headers
-            if name not in _NEVER_FORWARDED and not name.startswith(_FETCH_PREFIX) and name not in self._own_names
-        ]
+        known = self._forwarded
+        forwarded = [pair for pair in client_headers if (known.get(pair[0]) or self._is_forwarded(pair[0])) is _YES]
         forwarded.append((b"content-type", b"application/json"))
         forwarded.append((b"accept-encoding", b"identity"))
         forwarded += self._own
