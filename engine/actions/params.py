@@ -320,13 +320,16 @@ def bare_type(annotation: Any) -> Any:
 
 def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params:
     """The parameters of one step. Raises LinkError with the path of what is wrong (the first; the schema finds the rest)."""
-    alone = False
-    if not isinstance(value, dict):
-        if params.lone is None:
-            raise LinkError(f"expected parameters, found {value!r}", path)
-        value, alone = {params.lone: value}, True
     hints = get_type_hints(params, include_extras=True)
     fields = dict(zip(params.__struct_encode_fields__, params.__struct_fields__, strict=True))
+    alone = not isinstance(value, dict) or (
+        # A mapping can be the value of the lone parameter: `drop_tools: {$set: x}`, `route: {failover: [...]}`.
+        params.lone is not None and bare_type(hints[params.lone]) in (Globs, Plan) and fields.keys().isdisjoint(value)
+    )
+    if alone:
+        if params.lone is None:
+            raise LinkError(f"expected parameters, found {value!r}", path)
+        value = {params.lone: value}
     linked: dict[str, Any] = {}
     for name, written in value.items():
         at = path if alone else (*path, name)

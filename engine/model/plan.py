@@ -67,6 +67,10 @@ def parse_plan(text: str, name: str = "") -> Plan:
     for piece in re.split(r"[|^]", text):
         legs.append(_leg(piece, at))
         at += len(piece) + 1
+    if not weighted and len(legs) > 1 and any(leg.weight != 1 for leg in legs):
+        raise PlanError(
+            "a weight means nothing in a failover", 0, len(text), "join the legs by '^' to choose by weight"
+        )
     return Plan("weighted" if weighted else "failover", tuple(legs), name)
 
 

@@ -251,7 +251,7 @@ class Evaluation:
 
     def _patched(self, event: Event, ops: Sequence[Op]) -> Event:
         changed = applied(event, ops)
-        if self.table.derived and any(op.path[:2] == ("tool", "args") for op in ops):
+        if any(op.path[:2] == ("tool", "args") for op in ops):
             changed["tool"] = _with_derived(changed["tool"], self.table.derived)
         return changed
 
@@ -359,6 +359,7 @@ def _choice_order(rule: Rule) -> tuple[int, str, int]:
 
 def _with_derived(tool: Mapping[str, Any], want: frozenset[str]) -> dict[str, Any]:
     """A tool call whose arguments were written, with the command line and paths that they now carry."""
+    want = want.union(field for field in ("paths", "shell") if tool[field])
     name, shells = tool["name"], DEFAULT_TOOLS
     if tool["shell"] is not None and shells.find(name) is None:
         # Known to carry a command from its schema or the configuration: its argument is one of the usual names.

@@ -202,10 +202,16 @@ class FileNames:
             where = self.inside(path, wrong.start, wrong.end) if isinstance(value, str) else self.locate(path)
             self.diagnostics.append(diagnose(414, wrong.message, where, wrong.help))
             return ""
+        backends = self.catalogue.backends
+        start = 0
         for leg in plan.legs:
-            backends = self.catalogue.backends
+            start = text.index(f"{leg.backend}:", start)
             if backends is not None and leg.backend not in backends:
-                self.unknown(412, "backend", leg.backend, backends, path)
+                end = start + len(leg.backend)
+                where = self.inside(path, start, end) if isinstance(value, str) else self.locate(path)
+                help = suggestion(leg.backend, backends) or f"known: {listed(backends)}"
+                self.diagnostics.append(diagnose(412, f"unknown backend '{leg.backend}'", where, help))
+            start += len(leg.backend) + 1 + len(leg.model)
         return text
 
     def unknown(self, number: int, what: str, name: str, known: Iterable[str], path: Path) -> None:
