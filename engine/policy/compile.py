@@ -19,6 +19,8 @@ from .ruleset import RuleSet
 from .spec import PolicySpec, RuleSpec
 from .typecheck import check_types
 
+CONFIGURATION: Final = Where("lexgate.yaml")
+
 
 class PolicySource(msgspec.Struct, frozen=True):
     """One policy file as it was read from disk, and what its source is granted. `overrides` are a pack's."""
@@ -64,8 +66,12 @@ def compile_policies(
     catalogue: Catalogue = UNKNOWN,
     require: Sequence[str] = (),
     check: FileCheck | None = None,
+    required_at: Where = CONFIGURATION,
 ) -> Compiled:
-    """Read, judge, link and type-check every file, then the set as a whole. Collects everything that is wrong."""
+    """Read, judge, link and type-check every file, then the set as a whole. Collects everything that is wrong.
+
+    `required_at` is where the configuration says what it requires.
+    """
     check = check or check_file
     diagnostics: list[Diagnostic] = []
     checked: list[CheckedPolicy] = []
@@ -83,7 +89,7 @@ def compile_policies(
     diagnostics = sorted(set(diagnostics), key=lambda each: (each.where, each.code))
     if not any(each.stops_loading for each in diagnostics):
         ruleset = RuleSet(rules, revision_of(sources), [each.spec.policy for each in checked])
-        missing = list(missing_requirements(ruleset, require))
+        missing = list(missing_requirements(ruleset, require, required_at))
         diagnostics += missing
         ruleset = None if missing else ruleset
     return Compiled(ruleset, tuple(checked), tuple(diagnostics))
@@ -173,7 +179,9 @@ def revision_of(sources: Sequence[PolicySource]) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-def missing_requirements(ruleset: RuleSet, require: Sequence[str]) -> Iterator[Diagnostic]:
+def missing_requirements(
+    ruleset: RuleSet, require: Sequence[str], where: Where = CONFIGURATION
+) -> Iterator[Diagnostic]:
     """Policies that the operator requires must be loaded, with at least one rule that is enforced."""
     enforced = {rule.policy for rule in ruleset.rules if rule.live}
     for name in require:
@@ -181,7 +189,7 @@ def missing_requirements(ruleset: RuleSet, require: Sequence[str]) -> Iterator[D
             loaded = name in ruleset.policies
             message = f"the required policy '{name}' is {'loaded, but enforces nothing' if loaded else 'not loaded'}"
             help = "it stands under `require:` in the configuration"
-            yield diagnose(420, message, Where("lexgate.yaml"), help)
+            yield diagnose(420, message, where, help)
 
 
 def _duplicate_policies(checked: Sequence[CheckedPolicy]) -> Iterator[Diagnostic]:

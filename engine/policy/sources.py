@@ -37,6 +37,7 @@ class PolicySet(msgspec.Struct, frozen=True, kw_only=True):
     sources: tuple[PolicySource, ...] = ()
     catalogue: Catalogue = UNKNOWN
     require: tuple[str, ...] = ()
+    required_at: Where = Where(CONFIGURATION)
     shell_tools: ShellTools = DEFAULT_TOOLS
     diagnostics: tuple[Diagnostic, ...] = ()
     config: Path | None = None
@@ -147,6 +148,7 @@ def configured(loaded: Loaded) -> PolicySet:
         sources=tuple(sources),
         catalogue=catalogue_of(settings),
         require=settings.require,
+        required_at=loaded.layer(("require",)).where,
         shell_tools=DEFAULT_TOOLS.extended(settings.shell_tools) if settings.shell_tools else DEFAULT_TOOLS,
         diagnostics=tuple(diagnostics),
         config=loaded.file,

@@ -142,3 +142,11 @@ def test_two_files_of_one_name_are_found_across_paths(run: Run, folder: Path) ->
     shown = run("lint", "shell.yaml", "other")
     assert shown.code == 1
     assert "E401" in shown.out
+
+
+def test_a_required_policy_that_is_missing_is_found_where_it_is_required(run: Run, folder: Path) -> None:
+    (folder / "lexgate.yaml").write_text("policies: [shell.yaml]\nrequire: [shell-safety, secrets]\n")
+    shown = run("lint", "--config", "lexgate.yaml")
+    assert shown.code == 1
+    assert "lexgate.yaml:2:10 E420 the required policy 'secrets' is not loaded" in shown.out
+    assert "require: [shell-safety, secrets]" in shown.out

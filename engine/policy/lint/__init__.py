@@ -47,7 +47,9 @@ class Examined(msgspec.Struct, frozen=True):
 
 def examine(policies: PolicySet, today: date, *, strict: bool = False) -> Examined:
     """Compile and lint a set. A comment `# policy-lint: ignore=W417 reason="…"` silences what is no error."""
-    compiled = compile_policies(policies.sources, policies.catalogue, policies.require)
+    compiled = compile_policies(
+        policies.sources, policies.catalogue, policies.require, required_at=policies.required_at
+    )
     found = [*policies.diagnostics, *compiled.diagnostics]
     for source in policies.sources:
         found += lint_file(source, policies.catalogue, today, strict=strict)
