@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 from engine import __version__
 from engine.codecs import CODECS
 from engine.codecs.base import BadRequest, Codec
+from engine.diagnostics import ConfigurationError, Where, error
 from engine.language.shell import DEFAULT_TOOLS
 from engine.model.exchange import Protocol
 from engine.pipeline import House
 from engine.routing import Routes
+from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, sandbox_answer
 from engine.world.audit import AuditLog, content_key
@@ -32,6 +34,7 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 async def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
     """The world of a configuration. Must run in the event loop that serves. Raises ConfigurationError, StoreError."""
+    _refuse_what_would_be_open(settings)
     metrics = metrics or Metrics(__version__)
     sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
     hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
@@ -46,6 +49,14 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
     world = World(settings, store, open_backends(settings, Sandbox), metrics, outbound, audit)
     return House(world, Routes(settings), DEFAULT_TOOLS.extended(settings.shell_tools))
+
+
+def _refuse_what_would_be_open(settings: Settings) -> None:
+    """In team mode there is no anonymous caller; until keys can be checked, there is no team mode."""
+    if settings.server.mode == "team":
+        message = "team mode needs the keys of callers, which this release cannot check: anybody would be let in"
+        help = "server.mode: personal serves the programs of this machine"
+        raise ConfigurationError([error(CONTRADICTION, message, Where("server.mode"), help)])
 
 
 def _store_url(settings: Settings) -> str:
