@@ -57,7 +57,7 @@ def test_arguments_of_calls_in_the_history_are_redacted_at_any_depth() -> None:
 def test_a_tool_call_is_redacted_before_the_client_sees_it() -> None:
     tool = after(KEY, {"phase": "tool_call", "tool": {"name": "bash", "args": {"command": "echo sk-abc"}}})["tool"]
     assert tool["args"] == {"command": "echo [key]"}
-    assert tool["shell"]["commands"][0]["words"] == ["[key]"]
+    assert tool["shell"]["commands"][0]["argv"] == ["echo", "[key]"]
 
 
 def test_the_same_text_gives_the_same_bytes_on_every_turn() -> None:
