@@ -181,12 +181,12 @@ class Attempts:
         self._response = None
         await self._judge.release(usage.input + usage.output if usage is not None else 0)
 
-    async def close(self) -> None:
-        """Whatever happened, no connection and no reservation stays behind."""
+    async def close(self, used: Usage | None = None) -> None:
+        """Whatever happened, no connection and no reservation stays behind; what was used by then is counted."""
         response, self._response = self._response, None
         if response is not None:
             await response.aclose()
-            await self._judge.release(0)
+            await self._judge.release(used.input + used.output if used is not None else 0)
 
 
 def _folded(exchange: Exchange, decision: Decision) -> Exchange:

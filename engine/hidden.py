@@ -19,15 +19,18 @@ SPACE: Final = "hidden"
 
 class HiddenTurn(msgspec.Struct, frozen=True):
     """What stood between the client's request and the answer that it got. `text` is that of the last answer alone: text
-    of the refused turns went to the client too, and stands in front of it in the message that it re-sends."""
+    of the refused turns (`before` it) went to the client too, and stands in front of it in the message that it re-sends.
+    """
 
     messages: tuple[Message, ...]
+    before: str
     text: str
 
 
-def key_of(caller: str, text: str, calls: Sequence[ToolCall]) -> store.Key:
-    """Under which a hidden turn is kept: what the client was sent, and who it is."""
-    said = msgspec.json.encode((text.strip(), [call.id for call in calls], [call.name for call in calls]))
+def key_of(caller: str, asked: Message | None, text: str, calls: Sequence[ToolCall]) -> store.Key:
+    """Under which a hidden turn is kept: what the client was sent, what it had asked last, and who it is."""
+    question = (asked.role, asked.text.strip(), asked.tool_call_id) if asked is not None else None
+    said = msgspec.json.encode((question, text.strip(), [(call.id, call.name) for call in calls]))
     return store.Key(SPACE, f"caller/{caller}", hashlib.blake2b(said, digest_size=20).hexdigest())
 
 
@@ -35,12 +38,18 @@ def kept(turn: HiddenTurn) -> bytes:
     return msgspec.json.encode(turn)
 
 
-def keys_in(exchange: Exchange, caller: str) -> dict[int, store.Key]:
-    """The keys under which hidden turns of this history would be kept, by the assistant message that they precede."""
+def keys_in(original: Sequence[Message], messages: Sequence[Message], caller: str) -> dict[int, store.Key]:
+    """The keys under which hidden turns of a history would be kept, by the place of the assistant message that they
+    precede in `messages`; `original` is the history as the client sent it, before rules changed it."""
+    if len(original) == len(messages):
+        places = dict(enumerate(range(len(messages))))
+    else:  # a rule took messages out, or put some in: those that it did not touch are still the same objects
+        known = {id(message): place for place, message in enumerate(messages)}
+        places = {index: known[id(message)] for index, message in enumerate(original) if id(message) in known}
     return {
-        index: key_of(caller, message.text, message.tool_calls)
-        for index, message in enumerate(exchange.messages)
-        if message.role == "assistant"
+        places[index]: key_of(caller, original[index - 1] if index else None, message.text, message.tool_calls)
+        for index, message in enumerate(original)
+        if message.role == "assistant" and index in places
     }
 
 
@@ -53,16 +62,17 @@ def put_back(exchange: Exchange, found: dict[int, bytes]) -> Exchange:
         if index in found:
             turn = msgspec.json.decode(found[index], type=HiddenTurn)
             messages += turn.messages
-            message = _with_text(message, turn.text)
+            message = _without(message, turn)
         messages.append(message)
     return msgspec.structs.replace(exchange, messages=tuple(messages), body=None)
 
 
-def _with_text(message: Message, text: str) -> Message:
-    """The message saying only what the last answer said."""
-    if message.text == text:
+def _without(message: Message, turn: HiddenTurn) -> Message:
+    """The message without what the refused turns had said, which now stands in messages of their own."""
+    if not turn.before:
         return message
     others = tuple(part for part in message.parts if part.kind != "text")
+    text = message.text.removeprefix(turn.before) if message.text.startswith(turn.before) else turn.text
     parts = (*others, Part(kind="text", text=text)) if text else others
     return msgspec.structs.replace(message, parts=parts)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
-from engine.model.decision import Decision, Facts, Mode, Needs
+from engine.model.decision import Decision, Facts, Mode, Needs, OutcomeKind
 from engine.model.effects import (
     Block,
     Conceal,
@@ -75,7 +75,6 @@ class Judge:
         self.concealed: dict[str, Concealed] = {}
         self.held_slots: list[store.Release] = []
         self.last_decision = view.exchange.id
-        self._now = datetime.fromtimestamp(view.now, UTC).isoformat(timespec="milliseconds")
         self._state_is_known = False
         self._placeholder_key: bytes | None = None
         self._events = 0
@@ -283,24 +282,45 @@ class Judge:
         for rule, seen in decision.observations:
             match seen:
                 case Log(message, level):
-                    self.world.log_rule(level, message, rule=rule, request=self.view.exchange.id)
+                    self.world.log_rule(level, self._masked(message), rule=rule, request=self.view.exchange.id)
                 case Tag():
                     pass  # in the record
                 case Metric():
                     self.world.metrics.counted(seen)
                 case Notify(url, body):
-                    self.world.notify(rule, url, body)
+                    self.world.notify(rule, self._masked(url), self._masked(body))
                 case _:
                     assert_never(seen)
         if not decision.outcomes:
             return
         if decision.phase is Phase.TEXT:
-            self.acted |= {outcome.rule for outcome in decision.outcomes if outcome.mode is Mode.ENFORCE}
+            self.acted |= {
+                outcome.rule
+                for outcome in decision.outcomes
+                if outcome.mode is Mode.ENFORCE and outcome.outcome is OutcomeKind.MATCHED
+            }
         self.world.metrics.decided(decision)
         self.last_decision = f"{self.view.exchange.id}-{self._events}"
-        self.world.record(
-            record_of(decision, id=self.last_decision, at=self._now, subject=self._subject(), facts=facts)
+        record = record_of(
+            decision, id=self.last_decision, at=_iso(self.view.now), subject=self._subject(), facts=facts
         )
+        self.world.record(self._masked(record))
+
+    def _masked(self, value: Any) -> Any:
+        """What leaves the exchange beside its answer: with the placeholders of values that stand in for them."""
+        if not self.concealed:
+            return value
+        match value:
+            case str():
+                for placeholder, each in self.concealed.items():
+                    value = value.replace(each.value, placeholder).replace(_in_json(each.value), placeholder)
+                return value
+            case dict():
+                return {key: self._masked(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self._masked(item) for item in value]
+            case _:
+                return value
 
     def _subject(self) -> Subject:
         view = self.view
@@ -325,6 +345,18 @@ class Judge:
             await self.world.store.commit(changes)
         except store.StoreDown:
             self.world.metrics.store_failed("commit")
+
+
+def _in_json(value: str) -> str:
+    """A text as it stands inside arguments of tool calls."""
+    try:
+        return msgspec.json.encode(value).decode()[1:-1]
+    except UnicodeEncodeError:
+        return value  # a lone surrogate stands in no JSON
+
+
+def _iso(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
 
 
 def _limit_meter(rule: str, key: str, limit: int, every: float) -> store.Window:

@@ -11,6 +11,14 @@ HELD_LIMIT: Final = 65_536
 _ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
+def whole_events(data: bytes) -> tuple[bytes, bytes]:
+    """The events that are whole, and the beginning of the next one."""
+    if data.endswith(_ENDS):
+        return data, b""
+    end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in _ENDS)
+    return data[:end], data[end:]
+
+
 class Passing:
     """Passes whole events on without decoding them. When a call may begin, `rest` is what was not passed.
 
@@ -30,10 +38,8 @@ class Passing:
             if self._codec.may_hold_calls(held) or len(held) > HELD_LIMIT + len(data):
                 self.rest = held
                 return
-            end = max(held.rfind(mark) + len(mark) if mark in held else 0 for mark in _ENDS)
-            self.rest = held[end:]
-            if end:
-                whole = held[:end]
+            whole, self.rest = whole_events(held)
+            if whole:
                 self.passed.append(whole)
                 yield whole
         self.ended = True

@@ -6,7 +6,8 @@ again inside the same response.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -23,26 +24,30 @@ from engine.model.exchange import (
     Answer,
     CallDelta,
     CallOpened,
+    Channel,
     Choice,
     Chunk,
     Closed,
     Exchange,
+    Failed,
     Finished,
     Frame,
+    Message,
     Part,
     TextDelta,
+    ToolCall,
     Usage,
     UsageReported,
 )
 from engine.model.folding import folded, with_header
 from engine.model.phases import Phase
-from engine.passing import Passing
-from engine.policy.ruleset import RuleSet, Stage
+from engine.passing import Passing, whole_events
+from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage
 from engine.reading import reading_of
 from engine.routing import NotServed, Routes
 from engine.sessions import identify, remember_chain
-from engine.stream import Governor
-from engine.view import Caller, View, response_section, result_section
+from engine.stream import BETWEEN, Governor
+from engine.view import Caller, View, estimated_tokens, response_section, result_section
 from engine.world import World, answer_chunks
 from engine.world.http.base import Headers, Response, TransportError
 from engine.world.store import base as store
@@ -122,8 +127,12 @@ class _Passage:
         self.house = house
         self.client_headers: Headers = []
         self.billed: list[Usage] = []
-        self.turns: list[tuple[Any, ...]] = []
-        self.spoken = ""
+        self.answers: list[Governor] = []
+        """The answers of the model so far; all but the last were refused by steering."""
+        self.turns: list[Message] = []
+        """What the refused answers and the results of their calls are in the backend's history."""
+        self.replaced: str | None = None
+        self._began = False
         self._settled = False
 
     # -- the request --
@@ -147,7 +156,7 @@ class _Passage:
             )
             return self._stopped(problem)
         except Failure as failure:
-            await self._done("", "", "error", (), None)
+            await self._done("error")
             return self._failed(failure)
 
     async def _admitted(self) -> Reply | None:
@@ -242,7 +251,7 @@ class _Passage:
         exchange = self.view.exchange
         if not (self.reading.steers or self.world.has_hidden_turns):
             return exchange
-        keys = keys_in(exchange, self.view.caller.id)
+        keys = keys_in(self.view.original, exchange.messages, self.view.caller.id)
         if not keys:
             return exchange
         try:
@@ -256,59 +265,64 @@ class _Passage:
 
     async def _whole(self, sent: Exchange, attempts: Attempts) -> Reply:
         exchange = self.view.exchange
-        while True:
-            response = await attempts.begin(sent)
-            try:
-                body = await response.read(ANSWER_LIMIT)
-            except TransportError as error:
-                raise attempts.broken(error) from error
-            headers = _passed_headers(response.headers)
-            if not self.reading.reads_stream(exchange) or (
-                not self.turns and self.reading.reads_calls_alone and not self.codec.may_hold_calls(body)
-            ):
-                return await self._untouched(body, headers, attempts)
-            try:
-                answer = self.codec.decode_answer(body)
-            except BadAnswer as bad:
-                raise attempts.unreadable(bad) from bad
-            governor = Governor(self.judge, choices=len(answer.choices), restores=bool(self.judge.concealed))
-            before = _chunks_of(answer)
-            after: list[Chunk] = []
-            for chunk in before:
-                after += await governor.feed((chunk,))
-            self._bill(answer.usage)
-            await attempts.end(answer.usage)
-            if governor.refusal is None:
-                break
-            sent = self._asked_again(sent, governor)
-        answer = self._with_earlier_text(_rebuilt(answer, before, after))
-        self.spoken += governor.text()
-        response_decision = await self._judge_response(governor)
-        if response_decision is not None and response_decision.refused:
-            answer = _replaced(answer, _message_of(response_decision))
-        await self._keep_hidden_turn(governor, answer.choices[0].said("text") if answer.choices else "")
-        await self._finished(governor, answer.usage)
+        reads = self._reads()
+        try:
+            while True:
+                response = await attempts.begin(sent)
+                try:
+                    body = await response.read(ANSWER_LIMIT)
+                except TransportError as error:
+                    raise attempts.broken(error) from error
+                headers = _passed_headers(response.headers)
+                if not reads or (
+                    not self.turns and self.reading.reads_calls_alone and not self.codec.may_hold_calls(body)
+                ):
+                    return await self._untouched(body, headers, attempts)
+                try:
+                    answer = self.codec.decode_answer(body)
+                except BadAnswer as bad:
+                    raise attempts.unreadable(bad) from bad
+                governor = self._governor(len(answer.choices))
+                before = _chunks_of(answer)
+                after: list[Chunk] = []
+                for chunk in before:
+                    after += await governor.feed((chunk,))
+                governor.usage = answer.usage
+                self._bill(answer.usage)
+                await attempts.end(answer.usage)
+                if governor.error is not None:
+                    raise _refused_late(governor.error)
+                if governor.refusal is None:
+                    break
+                sent = self._asked_again(sent, governor)
+        finally:
+            await attempts.close()
+        answer = self._with_earlier_words(_rebuilt(answer, before, after))
+        message = await self._judge_response(governor)
+        if message is not None:
+            answer = _replaced(answer, message)
+        await self._remembered(governor)
         return Reply(200, self._headers(_JSON, headers), self.codec.encode_answer(answer, exchange))
 
     async def _untouched(self, body: bytes, headers: Headers, attempts: Attempts) -> Reply:
         """An answer that no rule reads goes on as the bytes that came."""
-        await attempts.end(None)
-        self._bill(self.codec.usage_of(body))
-        await self._done("", "", "", (), None)
+        usage = self.codec.usage_of(body)
+        self._bill(usage)
+        await attempts.end(usage)
+        await self._done("", usage)
         return Reply(200, self._headers(_JSON, headers), body)
 
-    def _with_earlier_text(self, answer: Answer) -> Answer:
+    def _with_earlier_words(self, answer: Answer) -> Answer:
         """What refused turns said to the client stands in front of what the last one says, as in a stream."""
-        if not self.spoken or not answer.choices:
+        if not self.turns or not answer.choices:
             return answer
         first = answer.choices[0]
-        parts = list(first.parts)
-        place = next((index for index, part in enumerate(parts) if part.kind == "text"), None)
-        if place is None:
-            parts.append(Part(kind="text", text=self.spoken))
-        else:
-            parts[place] = replace(parts[place], text=self.spoken + parts[place].text)
-        choices = (replace(first, parts=tuple(parts)), *answer.choices[1:])
+        parts = first.parts
+        for kind, channel in _CHANNEL_OF.items():
+            earlier = "".join(each.text(channel) for each in self.answers[:-1])
+            if earlier:
+                parts = _with_said(parts, kind, earlier + first.said(kind))
+        choices = (replace(first, parts=parts), *answer.choices[1:])
         return replace(answer, choices=choices, usage=self._shown(answer.usage), body=None)
 
     # -- a streamed answer --
@@ -337,9 +351,12 @@ class _Passage:
             async for data in stream:
                 yield data
         except Failure as failure:
+            self._answered(failure.problem.status)
             yield writer.error(failure.problem)
         finally:
             first.cancel()
+            await asyncio.wait({first})
+            await stream.aclose()  # type: ignore[attr-defined]
 
     async def _waiting(self, task: asyncio.Future[Any], writer: StreamWriter) -> AsyncIterator[bytes]:
         """Keep-alives until the task is done."""
@@ -350,46 +367,54 @@ class _Passage:
     async def _stream(self, sent: Exchange, attempts: Attempts) -> AsyncIterator[bytes]:
         """The bytes that the client gets. Raises Failure as long as none went out; after that it says what failed."""
         exchange = self.view.exchange
-        asks_usage = self.reading.meters_tokens
+        asks_usage = self.reading.meters_tokens or self.reading.reads_usage
         if asks_usage:
             asked = self.codec.ask_for_usage(sent)
             asks_usage, sent = asked is not sent, asked
         writer = self.codec.writer(exchange, strip_usage=asks_usage)
-        began = False
+        ended = "cancelled"
         try:
-            if not self.reading.reads_stream(exchange):
-                response = await attempts.begin(sent)
-                async for data in self._raw(response, attempts):
-                    began = True
+            if self._reads():
+                source = self._governed_stream(sent, attempts, writer, strip_usage=asks_usage)
+            else:
+                source = self._raw(sent, attempts)
+            async with contextlib.aclosing(source):
+                async for data in source:
+                    self._began = self._began or bool(data)
                     yield data
-                return
-            async for data in self._governed_stream(sent, attempts, writer):
-                began = True
-                yield data
         except Failure as failure:
-            if not began:
+            ended = "error"
+            if not self._began:
                 raise
+            self._answered(failure.problem.status)
             yield writer.error(failure.problem)
         finally:
-            await attempts.close()
             if not self._settled:
-                await self._done("", "", "cancelled", (), None)
+                used = self._estimated()
+                self._bill(used)
+                await attempts.close(used)
+                await self._done(ended)
+            await attempts.close()
 
-    async def _raw(self, response: Response, attempts: Attempts) -> AsyncIterator[bytes]:
-        """A stream that no rule reads: the bytes that came. Of its end, the usage is noted."""
-        tail = b""
-        try:
-            async for data in response.chunks():
-                tail = (tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
-                yield data
-        except TransportError as error:
-            raise attempts.broken(error) from error
-        usage = self.codec.usage_in_tail(tail)
+    async def _raw(self, sent: Exchange, attempts: Attempts) -> AsyncGenerator[bytes, None]:
+        """A stream that no rule reads: the bytes that came, event by event. Of its end, the usage is noted."""
+        response = await attempts.begin(sent)
+        tail = rest = b""
+        async for data in self._bytes_of(response, attempts):
+            # Half an event is no use to a client; and where the upstream breaks, nothing could follow it.
+            whole, rest = whole_events(rest + data if rest else data)
+            if whole:
+                tail = (tail + whole)[-TAIL:] if len(whole) < TAIL else whole[-TAIL:]
+                yield whole
+        usage = self.codec.usage_in_tail(tail + rest)
         self._bill(usage)
         await attempts.end(usage)
-        await self._done("", "", "", (), usage)
+        await self._done("", usage)
+        yield rest
 
-    async def _governed_stream(self, sent: Exchange, attempts: Attempts, writer: StreamWriter) -> AsyncIterator[bytes]:
+    async def _governed_stream(
+        self, sent: Exchange, attempts: Attempts, writer: StreamWriter, *, strip_usage: bool
+    ) -> AsyncGenerator[bytes, None]:
         """A stream that rules read, with as many answers of the model as its calls are steered."""
         clock = asyncio.get_running_loop().time
         keep_alive = self.world.settings.stream.keep_alive
@@ -407,9 +432,7 @@ class _Passage:
                         yield beat
                     response = task.result()
                     writer.next_attempt()
-                governor = Governor(
-                    self.judge, choices=_choices(self.view.exchange), restores=bool(self.judge.concealed)
-                )
+                governor = self._governor(_choices(self.view.exchange))
                 ended: list[tuple[Frame | None, Sequence[Chunk]]] = []
                 source = self._bytes_of(response, attempts)
                 reader = self.codec.reader()
@@ -428,14 +451,16 @@ class _Passage:
                     for frame, chunks in frames:
                         passed = await governor.feed(chunks)
                         if governor.refusal is not None:
-                            continue
-                        if ended or _ends(passed):
+                            passed = [chunk for chunk in passed if isinstance(chunk, TextDelta)]
+                        if governor.failed is not None and not (self._began or pieces):
+                            raise _failed_at_once(governor.failed, frame)
+                        if ended or (governor.refusal is None and _ends(governor, passed)):
                             ended.append((frame, passed))
                         elif piece := writer.write(passed, frame):
                             pieces.append(piece)
-                        if governor.cut:
+                        if governor.cut or governor.failed is not None:
                             break
-                    if self.reading.delays_all:
+                    if self.reading.delays_all and governor.failed is None:
                         delayed += pieces
                         pieces = []
                     if pieces:
@@ -444,28 +469,58 @@ class _Passage:
                     elif clock() - spoke > keep_alive:
                         spoke = clock()
                         yield writer.keep_alive()
+                    if governor.failed is not None:
+                        self._answered(governor.failed.status)
+                        await self._done("error")
+                        return
                     if governor.cut:
-                        await response.aclose()
                         break
-                self._bill(governor.usage)
-                await attempts.end(governor.usage)
-                self.spoken += governor.text()
+                if governor.cut:
+                    await response.aclose()
+                used = governor.usage or (self._estimated() if governor.cut else None)
+                self._bill(used)
+                await attempts.end(used)
+                if governor.error is not None:
+                    raise _refused_late(governor.error)
                 if governor.refusal is None:
                     break
-                sent = self._asked_again(sent, governor, in_stream=True)
-            verdict = await self._judge_response(governor)
-            if verdict is not None and verdict.refused:
-                delayed = []
-                ended = [(None, [TextDelta(0, "answer", _message_of(verdict)), Finished(0, "stop")])]
-            await self._keep_hidden_turn(governor, self.spoken)
+                sent = self._asked_again(sent, governor)
+            message = await self._judge_response(governor)
+            shows_usage = used is not None and self.codec.ask_for_usage(self.view.exchange) is self.view.exchange
+            closing: list[Chunk] = [UsageReported(used)] if used is not None and shows_usage else []
+            closing.append(Closed())
+            if message is not None:
+                # Nothing of the answer went out: this is another one, with a beginning of its own.
+                delayed, writer = [], self.codec.writer(self.view.exchange, strip_usage=strip_usage)
+                numbers = range(_choices(self.view.exchange))
+                instead = [each for number in numbers for each in (TextDelta(number, "answer", message), _stop(number))]
+                ended = [(None, [*instead, *closing])]
+            elif governor.cut:
+                ended.append((None, closing))
+            await self._remembered(governor)
             ending = [writer.write(self._adjusted(chunks), frame) for frame, chunks in ended]
-            if governor.cut or (verdict is not None and verdict.refused):
-                ending.append(writer.write([Closed()]))
-            await self._finished(governor, governor.usage)
             yield b"".join((*delayed, *ending))
         finally:
             if task is not None:
                 task.cancel()
+
+    def _reads(self) -> bool:
+        """Whether the answer must be looked into."""
+        session = self.view.session
+        return self.reading.reads_stream(self.view.exchange, inferred=session.kind == "inferred")
+
+    def _governor(self, choices: int) -> Governor:
+        """What governs the model's next answer."""
+        spoke = any(each.text() for each in self.answers)
+        governor = Governor(self.judge, choices=choices, restores=bool(self.judge.concealed), continues=spoke)
+        self.answers.append(governor)
+        return governor
+
+    def _estimated(self) -> Usage | None:
+        """About what the last answer used, where it was broken off before it said so; None where nothing came of it."""
+        if not self.answers or self.answers[-1].usage is not None:
+            return None
+        return Usage(input=estimated_tokens(self.view.exchange), output=self.answers[-1].size // 4)
 
     async def _bytes_of(self, response: Response, attempts: Attempts) -> AsyncIterator[bytes]:
         """The upstream's bytes. Raises Failure where they break off."""
@@ -499,7 +554,7 @@ class _Passage:
         usage = self.codec.usage_in_tail(passing.tail)
         self._bill(usage)
         await attempts.end(usage)
-        await self._done("", "", "", (), usage)
+        await self._done("", usage)
 
     def _adjusted(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """Usage as the client must see it, where refused turns stand behind the answer."""
@@ -514,31 +569,34 @@ class _Passage:
         """The input of the last attempt, and the output that the client received."""
         if usage is None or not self.turns:
             return usage
-        return replace(usage, output=usage.output + sum(len(text) for text, *_ in self.turns) // 4)
+        earlier = sum(len(each.text(channel)) for each in self.answers[:-1] for channel in _CHANNEL_OF.values())
+        return replace(usage, output=usage.output + earlier // 4)
 
     # -- steering --
 
-    def _asked_again(self, sent: Exchange, governor: Governor, *, in_stream: bool = False) -> Exchange:
+    def _asked_again(self, sent: Exchange, governor: Governor) -> Exchange:
         """The request that goes upstream next: the refused calls, why they were refused, and everything before."""
         refusal = governor.refusal
         if refusal is None:
             raise AssertionError("nothing was refused")
-        self.judge.steered[refusal.rule] = self.judge.steered.get(refusal.rule, 0) + 1
+        for rule in refusal.rules:
+            self.judge.steered[rule] = self.judge.steered.get(rule, 0) + 1
         self.judge.reasks_left -= 1
         self.world.metrics.reasked(self.view.taken.backend)
-        turn = refused_turn(governor.text(), governor.text("reasoning"), refusal.results)
-        self.turns.append((governor.text(), turn))
-        if not in_stream:
-            self.spoken += governor.text()
+        turn = refused_turn(governor.said(), governor.said("reasoning"), refusal.results)
+        self.turns += turn
         return replace(sent, messages=(*sent.messages, *turn), body=None)
 
-    async def _keep_hidden_turn(self, governor: Governor, shown: str) -> None:
+    async def _keep_hidden_turn(self, governor: Governor) -> None:
         """What the client did not see is kept until it re-sends what it did see."""
-        if not self.turns:
+        if not self.turns or self.replaced is not None:
             return
-        messages = tuple(message for _, turn in self.turns for message in turn)
-        turn = HiddenTurn(messages, governor.text())
-        key = key_of(self.view.caller.id, shown, governor.went_out)
+        own = governor.said()
+        earlier = [text for each in self.answers[:-1] if (text := each.said())]
+        before = BETWEEN.join([*earlier, ""] if own else earlier) if earlier else ""
+        turn = HiddenTurn(tuple(self.turns), before, own)
+        asked = self.view.original[-1] if self.view.original else None
+        key = key_of(self.view.caller.id, asked, self._text(), governor.went_out)
         self.world.has_hidden_turns = True
         try:
             await self.world.store.commit([store.Put(key, kept(turn), float(self.world.settings.steer.ttl))])
@@ -547,29 +605,44 @@ class _Passage:
 
     # -- the end --
 
-    async def _judge_response(self, governor: Governor) -> Decision | None:
+    def _text(self) -> str:
+        """What the client has for the assistant's text."""
+        return self.replaced if self.replaced is not None else "".join(each.text() for each in self.answers)
+
+    async def _judge_response(self, governor: Governor) -> str | None:
+        """The message that stands in the answer's place; None where it goes out. Raises Failure.
+
+        An answer that was not delayed as a whole has gone out: its rules can only observe it.
+        """
         if not self.judge.has(Phase.RESPONSE):
             return None
-        return await self.judge.judge(Phase.RESPONSE, response=self._response(governor, governor.usage))
+        decision = await self.judge.judge(Phase.RESPONSE, response=self._response(governor.finish, governor.usage))
+        if decision is None or not decision.refused or not self.reading.delays_all:
+            return None
+        if isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
+            raise _refused_late(decision.effect)
+        self.replaced = _message_of(decision)
+        return self.replaced
 
-    def _response(self, governor: Governor, usage: Usage | None) -> dict[str, Any]:
-        return response_section(
-            self.spoken or governor.text(),
-            governor.text("reasoning"),
-            governor.finish,
-            governor.went_out,
-            self._shown(usage),
-            sum(each.input + each.output for each in self.billed),
-        )
+    def _response(self, finish: str, usage: Usage | None) -> dict[str, Any]:
+        """`response` as rules see it: where values were restored for the client, with their placeholders."""
+        billed = sum(each.input + each.output for each in self.billed)
+        if self.replaced is not None:
+            return response_section(self.replaced, "", "stop", (), self._shown(usage), billed)
+        text = BETWEEN.join(text for each in self.answers if (text := each.said()))
+        reasoning = "".join(each.said("reasoning") for each in self.answers)
+        calls = self.answers[-1].went_out if self.answers else ()
+        return response_section(text, reasoning, finish, calls, self._shown(usage), billed)
 
-    async def _finished(self, governor: Governor, usage: Usage | None) -> None:
+    async def _remembered(self, governor: Governor) -> None:
+        """The answer is whole: what its next turn needs is kept, and its end is told, before the client can ask again."""
+        await self._keep_hidden_turn(governor)
         if self.reading.needs_session:
-            await remember_chain(self.view, self.world, self.spoken, governor.went_out)
-        await self._done(
-            self.spoken, governor.text("reasoning"), governor.finish, governor.went_out, self._shown(usage)
-        )
+            calls = governor.went_out if self.replaced is None else ()
+            await remember_chain(self.view, self.world, self._text(), calls)
+        await self._done(governor.finish, governor.usage)
 
-    async def _done(self, text: str, reasoning: str, finish: str, calls: Iterable[Any], usage: Usage | None) -> None:
+    async def _done(self, finish: str, usage: Usage | None = None) -> None:
         """Usage and cost are known: the last event of an exchange, once."""
         if self._settled:
             return
@@ -577,8 +650,7 @@ class _Passage:
         if finish != "error":
             self._answered(499 if finish == "cancelled" else 200)
         if self.judge.has(Phase.DONE):
-            billed = sum(each.input + each.output for each in self.billed)
-            await self.judge.judge(Phase.DONE, response=response_section(text, reasoning, finish, calls, usage, billed))
+            await self.judge.judge(Phase.DONE, response=self._response(finish, usage))
 
     def _answered(self, status: int) -> None:
         exchange, taken = self.view.exchange, self.view.taken
@@ -668,9 +740,24 @@ async def _preceded(first: bytes, source: AsyncIterator[bytes]) -> AsyncIterator
         yield data
 
 
-def _ends(chunks: Sequence[Chunk]) -> bool:
-    """The answer's last words: what follows waits until the response is judged."""
-    return any(isinstance(chunk, Finished | UsageReported | Closed) for chunk in chunks)
+def _ends(governor: Governor, chunks: Sequence[Chunk]) -> bool:
+    """The answer's last words, after which no choice says anything: they wait until the response is judged."""
+    return any(isinstance(chunk, Closed) or (isinstance(chunk, Finished) and governor.complete) for chunk in chunks)
+
+
+def _stop(choice: int) -> Chunk:
+    return Finished(choice, "stop")
+
+
+def _refused_late(block: Block) -> Failure:
+    """A rule that must not be skipped could not be evaluated when the answer was there."""
+    return Failure(Problem(status=block.status, message=block.message, kind="server_error", code=block.code))
+
+
+def _failed_at_once(failed: Failed, frame: Frame) -> Failure:
+    """The provider's first event is an error: it becomes the answer, with a real status."""
+    problem = Problem(status=failed.status, message=failed.message, kind=failed.kind)
+    return Failure(problem, msgspec.json.encode(frame.data) if isinstance(frame.data, dict) else None)
 
 
 def _choices(exchange: Exchange) -> int:
@@ -686,8 +773,7 @@ def _message_of(decision: Decision) -> str:
             return ""
 
 
-_CHANNEL_OF: Final = {"text": "answer", "reasoning": "reasoning", "refusal": "refusal"}
-_KIND_OF: Final = {channel: kind for kind, channel in _CHANNEL_OF.items()}
+_CHANNEL_OF: Final[Mapping[str, Channel]] = {"reasoning": "reasoning", "text": "answer", "refusal": "refusal"}
 
 
 def _chunks_of(answer: Answer) -> list[Chunk]:
@@ -697,7 +783,7 @@ def _chunks_of(answer: Answer) -> list[Chunk]:
         for kind, channel in _CHANNEL_OF.items():
             text = choice.said(kind)
             if text:
-                chunks.append(TextDelta(choice.index, channel, text))  # type: ignore[arg-type]
+                chunks.append(TextDelta(choice.index, channel, text))
         for index, call in enumerate(choice.tool_calls):
             chunks.append(CallOpened(choice.index, index, call.id, call.name, call.kind, call.wire))
             chunks.append(CallDelta(choice.index, index, call.arguments))
@@ -711,7 +797,8 @@ def _rebuilt(answer: Answer, before: Sequence[Chunk], after: Sequence[Chunk]) ->
     """The answer saying what was let through; the same object, with its bytes, where that is all of it."""
     if list(before) == list(after):
         return answer
-    return replace(answer, choices=tuple(_rebuilt_choice(choice, after) for choice in answer.choices), body=None)
+    choices = tuple(_rebuilt_choice(choice, after) for choice in answer.choices)
+    return answer if choices == answer.choices else replace(answer, choices=choices, body=None)
 
 
 def _rebuilt_choice(choice: Choice, after: Sequence[Chunk]) -> Choice:
@@ -721,14 +808,17 @@ def _rebuilt_choice(choice: Choice, after: Sequence[Chunk]) -> Choice:
         text = "".join(chunk.text for chunk in mine if isinstance(chunk, TextDelta) and chunk.channel == channel)
         if text != choice.said(kind):
             parts = _with_said(parts, kind, text)
-    opened = {chunk.index: chunk for chunk in mine if isinstance(chunk, CallOpened)}
     arguments = {chunk.index: chunk.arguments for chunk in mine if isinstance(chunk, CallDelta)}
-    by_id = {call.id: call for call in choice.tool_calls}
-    calls = tuple(
-        replace(by_id[chunk.id], arguments=arguments.get(index, "")) for index, chunk in sorted(opened.items())
-    )
+    made = list(choice.tool_calls)
+    calls: list[ToolCall] = []
+    for opened in (chunk for chunk in mine if isinstance(chunk, CallOpened)):
+        # Calls keep their order; ids need not be there, or differ.
+        place = next(place for place, call in enumerate(made) if (call.id, call.name) == (opened.id, opened.name))
+        call = made[place]
+        del made[: place + 1]
+        calls.append(replace(call, arguments=arguments.get(opened.index, "")))
     finish = next((chunk.finish for chunk in mine if isinstance(chunk, Finished)), choice.finish)
-    return replace(choice, parts=parts, tool_calls=calls, finish=finish)
+    return replace(choice, parts=parts, tool_calls=tuple(calls), finish=finish)
 
 
 def _with_said(parts: tuple[Part, ...], kind: str, text: str) -> tuple[Part, ...]:

@@ -48,6 +48,7 @@ class Reading:
         self.delays_end = any(rule.live and rule.delay == "end" for rule in responses)
         finished = rules.reads(Phase.RESPONSE) | rules.reads(Phase.DONE)
         self.reads_answer = bool(responses) or any(path[:1] in ((), ("response",)) for path in finished)
+        self.reads_usage = any(path[:2] in ((), ("response",), ("response", "usage")) for path in finished)
         self.meters_tokens = any(
             rule.phase is Phase.ATTEMPT and step.action.kind is Kind.METER
             for rule in rules.rules
@@ -59,14 +60,18 @@ class Reading:
         """Whether an answer matters for nothing but the tool calls in it: without one it goes on as the bytes that came."""
         return not (self.text.rules or self.reads_answer or self.restores or self.meters_tokens or self.needs_session)
 
-    def reads_stream(self, exchange: Exchange) -> bool:
-        """Whether a streamed answer must be looked into; one that no rule reads goes on as the bytes that came."""
+    def reads_stream(self, exchange: Exchange, inferred: bool = False) -> bool:
+        """Whether an answer must be looked into; one that no rule reads goes on as the bytes that came.
+
+        An inferred session is known again by the answers that it was given, so that these are read where rules need it.
+        """
         return (
             bool(self.text.rules)
             or (bool(self.calls.rules) and (bool(exchange.tools) or self.calls.catches_unoffered))
             or self.reads_answer
             or self.restores
             or self.meters_tokens
+            or (inferred and self.needs_session)
         )
 
 

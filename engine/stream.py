@@ -29,6 +29,7 @@ from engine.model.exchange import (
 )
 from engine.model.folding import with_call_args
 from engine.model.phases import Phase
+from engine.policy.ruleset import POLICY_ERROR
 from engine.view import call_section
 
 CONTEXT: Final = 256
@@ -39,23 +40,31 @@ PLACEHOLDERS: Final = PatternSet("placeholders", [compile_pattern("placeholder",
 CHANNELS: Final[tuple[Channel, ...]] = ("reasoning", "answer", "refusal")
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a turn's calls are withheld, and what the model is told as the result of each of them."""
+BETWEEN: Final = "\n\n"
+"""Between what a refused turn said and what is said next in the same message."""
 
-    rule: str
-    message: str
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Which rules steered a turn's calls, and what the model is told as the result of each of them."""
+
+    rules: tuple[str, ...]
     results: tuple[tuple[ToolCall, str], ...]
 
 
 class _Flow:
-    """One channel of one choice on its way: what was sent last, and what is held."""
+    """One channel of one choice on its way: what was sent last, and what is held.
 
-    __slots__ = ("context", "held", "sent")
+    `sent` is what the client got; `said` is the same with placeholders where values were restored: what rules and the
+    upstream may see of it.
+    """
+
+    __slots__ = ("context", "held", "said", "sent")
 
     def __init__(self) -> None:
         self.context = ""
         self.held = ""
         self.sent: list[str] = []
+        self.said: list[str] = []
 
 
 class _Call:
@@ -79,41 +88,64 @@ class _Call:
 class Governor:
     """Governs one answer of a model: give it chunks, send on what it answers.
 
-    After the answer ended, `refusal` says whether the model is to be asked again; `cut` is set when a rule ended the
-    answer before the model did, so that the rest of it need not be read.
+    After the answer ended, `refusal` says whether the model is to be asked again; `cut` is true when rules ended the
+    answer before the model did, so that the rest of it need not be read; `error` is set where a rule that must not be
+    skipped could not be evaluated. `continues`: text of an earlier answer stands in front of this one's.
     """
 
-    def __init__(self, judge: Judge, *, choices: int = 1, restores: bool = False) -> None:
+    def __init__(self, judge: Judge, *, choices: int = 1, restores: bool = False, continues: bool = False) -> None:
         self._judge = judge
         reading = judge.reading
         self._plan = reading.text
         self._calls_plan = reading.calls
-        self._holds_all = bool(self._calls_plan.rules) and self._calls_plan.holds_all(judge.view.exchange)
+        restores_args = restores and any(each.tool_args for each in judge.concealed.values())
+        self._holds_all = restores_args or (
+            bool(self._calls_plan.rules) and self._calls_plan.holds_all(judge.view.exchange)
+        )
         self._offered = {tool.name for tool in judge.view.exchange.tools}
         self._restores = restores
+        self._lead = BETWEEN if continues else ""
         self._flows: dict[tuple[int, Channel], _Flow] = {}
         self._calls: dict[int, dict[int, _Call]] = {}
         self._choices = choices
-        self._first_index: dict[int, int] = {}
+        self._over: set[int] = set()
+        self._cut: set[int] = set()
+        self._refused_text = Decision(phase=Phase.TEXT)
+        self._held_size = 0
         self.refusal: Refusal | None = None
-        self.cut = False
+        self.error: Block | None = None
         self.usage: Usage | None = None
         self.finish = ""
         self.went_out: list[ToolCall] = []
         self.failed: Failed | None = None
-        self.began = False
 
     # -- what was said --
 
     def text(self, channel: Channel = "answer", choice: int = 0) -> str:
-        """What of a channel has been let through."""
+        """What of a channel the client got."""
         flow = self._flows.get((choice, channel))
         return "".join(flow.sent) if flow is not None else ""
 
+    def said(self, channel: Channel = "answer", choice: int = 0) -> str:
+        """The same of this answer alone, with placeholders where values were restored."""
+        flow = self._flows.get((choice, channel))
+        return "".join(flow.said) if flow is not None else ""
+
     @property
-    def calls(self) -> list[ToolCall]:
-        """Every call that the model made in this answer, refused ones included."""
-        return [call.whole for calls in self._calls.values() for call in calls.values()]
+    def size(self) -> int:
+        """About how many characters the model has produced."""
+        flows = sum(len(text) for flow in self._flows.values() for text in (*flow.said, flow.held))
+        calls = (call for calls in self._calls.values() for call in calls.values())
+        return flows + sum(len(fragment) for call in calls for fragment in call.fragments)
+
+    @property
+    def complete(self) -> bool:
+        """Every choice has ended."""
+        return len(self._over) >= self._choices
+
+    @property
+    def cut(self) -> bool:
+        return self.error is not None or (bool(self._cut) and self.complete)
 
     # -- chunks --
 
@@ -124,6 +156,9 @@ class Governor:
         for chunk in chunks:
             if self.cut:
                 return out
+            if self._cut and getattr(chunk, "choice", None) in self._cut:
+                same = False
+                continue
             passed = await self._one(chunk)
             if passed is chunk:
                 out.append(chunk)
@@ -137,7 +172,7 @@ class Governor:
             case TextDelta():
                 return await self._text(chunk)
             case CallOpened():
-                return await self._opened(chunk)
+                return self._opened(chunk)
             case CallDelta():
                 return self._delta(chunk)
             case Finished():
@@ -148,7 +183,9 @@ class Governor:
             case Failed():
                 self.failed = chunk
                 return chunk
-            case Closed() | Other():
+            case Closed():
+                return await self._closed(chunk)
+            case Other():
                 return chunk
 
     # -- text --
@@ -156,23 +193,18 @@ class Governor:
     async def _text(self, chunk: TextDelta) -> Chunk | list[Chunk]:
         flow = self._flow(chunk.choice, chunk.channel)
         if not self._plan.rules and not self._restores:
-            flow.sent.append(chunk.text)
-            return chunk
-        before = await self._flushed(chunk.choice, besides=chunk.channel)
-        if before is None:
-            return self._cut_off(chunk.choice)
+            return self._went(chunk, flow, chunk.text, chunk.text)
         window = flow.context + flow.held + chunk.text
         sent = len(flow.context)
         settled = self._settled(window, sent)
         released = await self._released(chunk.channel, window, sent, settled)
         if released is None:
-            return self._cut_off(chunk.choice)
+            return await self._cut_off(chunk.choice, chunk.channel, window, sent)
         plain = window[sent:settled]
         flow.held = window[settled:]
-        self._went(flow, released)
-        if released == chunk.text and plain == chunk.text and not before:
-            return chunk
-        return [*before, TextDelta(chunk.choice, chunk.channel, released)] if released else before
+        if plain == chunk.text == released:
+            return self._went(chunk, flow, released, chunk.text)
+        return self._went(chunk, flow, released) if released else []
 
     def _flow(self, choice: int, channel: Channel) -> _Flow:
         flow = self._flows.get((choice, channel))
@@ -180,10 +212,15 @@ class Governor:
             flow = self._flows[choice, channel] = _Flow()
         return flow
 
-    def _went(self, flow: _Flow, text: str) -> None:
-        if text:
-            flow.sent.append(text)
-            flow.context = (flow.context + text)[-CONTEXT:]
+    def _went(self, chunk: TextDelta, flow: _Flow, text: str, came: str | None = None) -> TextDelta:
+        """The chunk that says `text`, noted as sent; the chunk itself where that is what came."""
+        shown = self._restored(text) if self._restores else text
+        if self._lead and chunk.channel == "answer":
+            shown, self._lead = self._lead + shown, ""
+        flow.said.append(text)
+        flow.sent.append(shown)
+        flow.context = (flow.context + text)[-CONTEXT:]
+        return chunk if shown == came else TextDelta(chunk.choice, chunk.channel, shown)
 
     def _settled(self, window: str, sent: int) -> int:
         """Up to where the window may go: what follows can still become a match of an enforced rule."""
@@ -207,12 +244,12 @@ class Governor:
             decision = await self._judge.judge(Phase.TEXT, text=section)
             if decision is not None:
                 if decision.refused:
-                    self._refuse_text(decision)
+                    self._refused_text = decision
                     return None
                 if decision.effects and decision.event is not None:
                     changed: str = decision.event["text"]["window"]
                     plain = changed[sent : len(changed) - (len(window) - settled)]
-        return self._restored(plain) if self._restores else plain
+        return plain
 
     def _restored(self, text: str) -> str:
         concealed = self._judge.concealed
@@ -225,52 +262,68 @@ class Governor:
             ),
         )
 
-    async def _flushed(self, choice: int, besides: Channel | None = None) -> list[Chunk] | None:
-        """What is still held of a choice's text, when something else follows it; None where a rule cuts it off."""
+    async def _flushed(self, choice: int) -> list[Chunk]:
+        """What is still held of a choice's text, when nothing can follow it any more, or what a rule puts in its place.
+
+        Not sooner: a client joins what a channel says, whatever stood between two pieces of it on the wire.
+        """
         out: list[Chunk] = []
         for channel in CHANNELS:
             flow = self._flows.get((choice, channel))
-            if flow is None or not flow.held or channel == besides:
+            if flow is None or not flow.held:
                 continue
-            window = flow.context + flow.held
-            released = await self._released(channel, window, len(flow.context), len(window))
+            window, sent = flow.context + flow.held, len(flow.context)
+            released = await self._released(channel, window, sent, len(window))
             if released is None:
-                return None
+                return [*out, *await self._cut_off(choice, channel, window, sent)]
             flow.held = ""
-            self._went(flow, released)
             if released:
-                out.append(TextDelta(choice, channel, released))
+                out.append(self._went(TextDelta(choice, channel, released), flow, released))
         return out
 
-    def _refuse_text(self, decision: Decision) -> None:
-        match decision.effect:
-            case Block(message=message) | Respond(message=message) | Steer(message=message):
-                self._message = message
-            case _:
-                self._message = ""
-
-    def _cut_off(self, choice: int) -> list[Chunk]:
+    async def _cut_off(self, choice: int, channel: Channel, window: str, sent: int) -> list[Chunk]:
         """The message in place of what was refused, and the end of a normal answer."""
-        self.cut = True
-        return self._ended_with(choice, self._message)
+        decision = self._refused_text
+        self._cut.add(choice)
+        self._over.add(choice)
+        effect = decision.effect
+        if isinstance(effect, Block) and effect.code == POLICY_ERROR:
+            self.error = effect
+            return []
+        # What stands in front of the refused words is no part of them, however much of it came in one piece.
+        end = self._refused_from(decision, window, sent)
+        before = await self._released(channel, window[:end], sent, end) if end > sent else ""
+        self._flow(choice, channel).held = ""
+        message = effect.message if isinstance(effect, Block | Respond | Steer) else ""
+        delta = TextDelta(choice, channel, before or "")
+        said: list[Chunk] = [self._went(delta, self._flow(choice, channel), before)] if before else []
+        return [*said, *self._ended_with(choice, message)]
 
-    def _ended_with(self, choice: int, message: str) -> list[Chunk]:
-        self.finish = "stop"
+    def _refused_from(self, decision: Decision, window: str, sent: int) -> int:
+        """Where the words begin for which a rule refused; all that is not sent, where it looks for no patterns."""
+        rule = self._judge.rules.by_name[decision.by]
+        starts = [match.start for each in rule.patterns for match in each.find(window, sent)]
+        end = min(starts, default=sent)
+        for match in self._plan.held_for.find(window, sent):
+            if match.start < end < match.end:
+                end = match.start
+        return end
+
+    def _ended_with(self, choice: int, message: str, finish: str = "stop") -> list[Chunk]:
+        self._over.add(choice)
+        if choice == 0:
+            self.finish = finish
         out: list[Chunk] = []
         if message:
             flow = self._flow(choice, "answer")
-            before = "\n\n" if flow.sent else ""
-            self._went(flow, before + message)
-            out.append(TextDelta(choice, "answer", before + message))
-        out.append(Finished(choice, "stop"))
+            text = (BETWEEN if flow.sent else "") + message
+            out.append(self._went(TextDelta(choice, "answer", text), flow, text))
+        out.append(Finished(choice, finish))
         return out
 
     # -- tool calls --
 
-    async def _opened(self, chunk: CallOpened) -> Chunk | list[Chunk]:
-        flushed = await self._flushed(chunk.choice)
-        if flushed is None:
-            return self._cut_off(chunk.choice)
+    def _opened(self, chunk: CallOpened) -> Chunk | list[Chunk]:
         calls = self._calls.setdefault(chunk.choice, {})
         held = (
             self._holds_all
@@ -278,8 +331,6 @@ class Governor:
             or (chunk.name not in self._offered and self._calls_plan.governs(chunk.name))
         )
         calls[chunk.index] = _Call(chunk, held)
-        if flushed:
-            return flushed if held else [*flushed, chunk]
         return [] if held else chunk
 
     def _delta(self, chunk: CallDelta) -> Chunk | list[Chunk]:
@@ -287,18 +338,47 @@ class Governor:
         if call is None:
             return chunk
         call.fragments.append(chunk.arguments)
-        return [] if call.held else chunk
+        if not call.held:
+            return chunk
+        self._held_size += len(chunk.arguments)
+        limit = self._judge.world.settings.limits.tool_call
+        if self._held_size <= limit:
+            return []
+        self._cut.add(chunk.choice)
+        message = f"A tool call was withheld: it is larger than {limit} bytes, so that no rule could judge it."
+        return self._ended_with(chunk.choice, message, self._finish_of_the_rest(chunk.choice))
+
+    def _finish_of_the_rest(self, choice: int) -> str:
+        """The stop reason of an answer whose held calls are withheld: what the client has seen of it."""
+        out = [call.whole for call in self._calls[choice].values() if not call.held]
+        if choice == 0:
+            self.went_out += out
+        return "tool_calls" if out else "stop"
 
     async def _finished(self, chunk: Finished) -> Chunk | list[Chunk]:
         flushed = await self._flushed(chunk.choice)
-        if flushed is None:
-            return self._cut_off(chunk.choice)
-        self.finish = chunk.finish
+        if chunk.choice in self._cut:
+            return flushed
+        self._over.add(chunk.choice)
+        if chunk.choice == 0:
+            self.finish = chunk.finish
         calls = list(self._calls.get(chunk.choice, {}).values())
         if not calls:
             return [*flushed, chunk] if flushed else chunk
         out = await self._decided(chunk, calls)
         return [*flushed, *out] if flushed or out != [chunk] else chunk
+
+    async def _closed(self, chunk: Closed) -> Chunk | list[Chunk]:
+        """A provider that closes without saying why a choice ended must not make what was held of it vanish."""
+        out: list[Chunk] = []
+        for choice in sorted({*(number for number, _ in self._flows), *self._calls} - self._over):
+            finish = Finished(choice, "tool_calls" if self._calls.get(choice) else "stop")
+            passed = await self._finished(finish)
+            if isinstance(passed, list):
+                out += passed
+        if self.refusal is not None or self.error is not None:
+            return out
+        return [*out, chunk] if out else chunk
 
     async def _decided(self, chunk: Finished, calls: list[_Call]) -> list[Chunk]:
         """The calls of a choice are complete: decide each; let all go, or withhold all."""
@@ -306,7 +386,7 @@ class Governor:
         self._judge.may_reask = self._may_reask(calls, went)
         kept: list[tuple[_Call, ToolCall]] = []
         dropped = 0
-        refused: tuple[_Call, Decision] | None = None
+        refused: list[tuple[_Call, Decision]] = []
         for call in calls:
             whole = self._restored_call(call.whole)
             decision = await self._judge_call(whole) if self._calls_plan.rules else None
@@ -319,16 +399,17 @@ class Governor:
                 case Drop():
                     dropped += 1
                 case _:
-                    refused = refused if refused is not None and _stronger(refused[1], decision) else (call, decision)
-        if refused is not None:
-            return self._withheld(chunk, calls, *refused)
+                    refused.append((call, decision))
+        if refused:
+            return self._withheld(chunk, calls, refused)
         out = self._let_out(chunk.choice, kept)
         remaining = [whole for _, whole in kept]
-        self.went_out += remaining
         finish = chunk.finish
         if dropped and not remaining and finish == "tool_calls":
             finish = "stop"
-        self.finish = finish
+        if chunk.choice == 0:
+            self.went_out += remaining
+            self.finish = finish
         return [*out, chunk if finish == chunk.finish else Finished(chunk.choice, finish)]
 
     async def _judge_call(self, call: ToolCall) -> Decision | None:
@@ -366,22 +447,26 @@ class Governor:
             out += [opened, CallDelta(choice, index, whole.arguments)]
         return out
 
-    def _withheld(self, chunk: Finished, calls: Sequence[_Call], call: _Call, decision: Decision) -> list[Chunk]:
+    def _withheld(
+        self, chunk: Finished, calls: Sequence[_Call], refused: Sequence[tuple[_Call, Decision]]
+    ) -> list[Chunk]:
         """All calls of the turn stay back: the model is asked again, or the answer ends with the message."""
-        effect = decision.effect
-        match effect:
-            case Steer(message=message, mode="reask"):
-                results = tuple((each.whole, message if each is call else NOT_EXECUTED) for each in calls)
-                self.refusal = Refusal(decision.by, message, results)
+        strongest = max((decision for _, decision in refused), key=lambda each: each.verdict)
+        match strongest.effect:
+            case Steer(mode="reask"):
+                told = {
+                    call.opened.index: decision.effect.message
+                    for call, decision in refused
+                    if isinstance(decision.effect, Steer)
+                }
+                results = tuple((call.whole, told.get(call.opened.index, NOT_EXECUTED)) for call in calls)
+                self.refusal = Refusal(tuple(dict.fromkeys(decision.by for _, decision in refused)), results)
                 return []
             case Steer(message=message) | Block(message=message) | Respond(message=message):
-                return self._ended_with(chunk.choice, message)
+                pass
             case _:
-                return self._ended_with(chunk.choice, "")
-
-
-def _stronger(first: Decision, second: Decision) -> bool:
-    return first.verdict >= second.verdict
+                message = ""
+        return self._ended_with(chunk.choice, message, self._finish_of_the_rest(chunk.choice))
 
 
 def _rewritten(call: ToolCall, decision: Decision) -> ToolCall:
