@@ -456,7 +456,7 @@ class _Passage:
                             raise _failed_at_once(governor.failed, frame)
                         if ended or (governor.refusal is None and _ends(governor, passed)):
                             ended.append((frame, passed))
-                        elif piece := writer.write(passed, frame):
+                        elif piece := _written(writer, passed, frame):
                             pieces.append(piece)
                         if governor.cut or governor.failed is not None:
                             break
@@ -498,7 +498,7 @@ class _Passage:
             elif governor.cut:
                 ended.append((None, closing))
             await self._remembered(governor)
-            ending = [writer.write(self._adjusted(chunks), frame) for frame, chunks in ended]
+            ending = [_written(writer, self._adjusted(chunks), frame) for frame, chunks in ended]
             yield b"".join((*delayed, *ending))
         finally:
             if task is not None:
@@ -743,6 +743,21 @@ async def _preceded(first: bytes, source: AsyncIterator[bytes]) -> AsyncIterator
 def _ends(governor: Governor, chunks: Sequence[Chunk]) -> bool:
     """The answer's last words, after which no choice says anything: they wait until the response is judged."""
     return any(isinstance(chunk, Closed) or (isinstance(chunk, Finished) and governor.complete) for chunk in chunks)
+
+
+def _written(writer: StreamWriter, chunks: Sequence[Chunk], frame: Frame | None) -> bytes:
+    """The bytes that say the chunks. What was held until the frame came goes in frames of its own in front of it: clients
+    look for the end of an answer, and for one call at a time, where providers put them."""
+    if frame is None or chunks is frame.said:
+        return writer.write(chunks, frame)
+    spoke = any(isinstance(chunk, TextDelta) for chunk in frame.said)
+    held: list[Chunk] = []
+    rest: list[Chunk] = []
+    for chunk in chunks:
+        late = isinstance(chunk, CallOpened | CallDelta) and chunk not in frame.said
+        late = late or (isinstance(chunk, TextDelta) and not spoke)
+        (held if late else rest).append(chunk)
+    return writer.write(held) + writer.write(rest, frame) if held else writer.write(chunks, frame)
 
 
 def _stop(choice: int) -> Chunk:
