@@ -235,25 +235,26 @@ def _link_url(value: Any, path: Path, linker: Linker) -> Url:
 
 def _link_value(value: Any, path: Path, linker: Linker) -> Value:
     found: list[Template] = []
+    return Value(_builder(value, path, linker, found), tuple(found))
 
-    def build(part: Any, at: Path) -> Callable[[Mapping[str, Any], Env], Any]:
-        match part:
-            case str():
-                template = linker.template(part, at)
-                if isinstance(template, str):
-                    return lambda _event, _env: template
-                found.append(template)
-                return template
-            case list():
-                items = [build(item, (*at, index)) for index, item in enumerate(part)]
-                return lambda event, env: [item(event, env) for item in items]
-            case dict():
-                fields = {key: build(item, (*at, key)) for key, item in part.items()}
-                return lambda event, env: {key: item(event, env) for key, item in fields.items()}
-            case _:
-                return lambda _event, _env: part
 
-    return Value(build(value, path), tuple(found))
+def _builder(part: Any, at: Path, linker: Linker, found: list[Template]) -> Callable[[Mapping[str, Any], Env], Any]:
+    """What makes one part of a value for an event. No function within a function: it would hold itself for ever."""
+    match part:
+        case str():
+            template = linker.template(part, at)
+            if isinstance(template, str):
+                return lambda _event, _env: template
+            found.append(template)
+            return template
+        case list():
+            items = [_builder(item, (*at, index), linker, found) for index, item in enumerate(part)]
+            return lambda event, env: [item(event, env) for item in items]
+        case dict():
+            fields = {key: _builder(item, (*at, key), linker, found) for key, item in part.items()}
+            return lambda event, env: {key: item(event, env) for key, item in fields.items()}
+        case _:
+            return lambda _event, _env: part
 
 
 def _link_expression(value: Any, path: Path, linker: Linker) -> Expression:

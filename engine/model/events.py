@@ -184,7 +184,7 @@ class ShellCommand(Section):
     program: Annotated[str, Meta(description="Base name, lower case.")] = ""
     subcommand: Annotated[str, Meta(description="For programs that have them (`git push`); else empty.")] = ""
     argv: Annotated[list[str], Meta(description="Program and arguments, quoting undone.")] = []
-    words: Annotated[list[str], Meta(description="The arguments alone.")] = []
+    words: Annotated[list[str], Meta(description="The words of `argv` as they stand in the source.")] = []
     flags: Annotated[
         list[str],
         Meta(description="Long names without value; the letters of a short cluster; and each word as written."),
