@@ -1,24 +1,38 @@
 """`policy serve`: run the endpoint."""
 
 import contextlib
+import errno
 import json
+import math
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import rich_click as click
+import structlog
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from engine import __version__
+from engine.diagnostics import LexgateError
 from engine.server.app import make_app
 from engine.server.edge import Edge
 from engine.settings import Loaded, load_settings
+from engine.settings.model import Settings
 from engine.world.logs import configure
 from engine.world.redaction import known_secrets
 
 _HANDED_OVER: Final = "_LEXGATE_SERVE"
 """How the arguments reach the worker processes."""
+KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection is kept: longer than clients' pools keep theirs, so that none is closed under a request."""
+_LOG: Final = structlog.get_logger("lexgate")
+
+
+class Unbindable(LexgateError):
+    """The address cannot be listened on."""
 
 
 @click.command("serve")
@@ -43,29 +57,80 @@ def command(
     loaded = load_settings(config, os.environ, given)
     settings = loaded.settings
     configure(settings.log, secrets=known_secrets(settings))
-    if sys.stderr.isatty():
-        click.echo(_banner(loaded), err=True)
-    application: Any = make_app(loaded)
-    if settings.server.workers > 1:
-        os.environ[_HANDED_OVER] = json.dumps({"config": str(config) if config else None, "overrides": given})
-        application = "engine.cli.serve:worker"
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.run(
-            application,
-            factory=settings.server.workers > 1,
-            host=settings.server.host,
-            port=settings.server.port,
-            workers=settings.server.workers,
-            loop="auto",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.server.drain),
-        )
+    with _listening(settings.server.host, settings.server.port) as listener:
+        listening = listener.getsockname()[1]
+        if sys.stderr.isatty():
+            click.echo(_banner(loaded, listening), err=True)
+        if settings.server.workers > 1:
+            os.environ[_HANDED_OVER] = json.dumps({"config": str(config) if config else None, "overrides": given})
+            _LOG.info("serving", host=settings.server.host, port=listening, workers=settings.server.workers)
+            Multiprocess(_uvicorn_config("engine.cli.serve:worker", settings), sockets=[listener]).run()
+            return
+        edge = make_app(loaded)
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(edge, _Server(_uvicorn_config(edge, settings)), listener)
+
+
+def _run(edge: Edge, server: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve to the end. Raises what the operator can mend where the start failed."""
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        if edge.failure is not None:
+            raise edge.failure from None
+        raise
+
+
+class _Server(uvicorn.Server):
+    """Tells the application that it stops before the connections in flight are waited for."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port, *_ = self.servers[0].sockets[0].getsockname()
+            _LOG.info("serving", host=host, port=port, pid=os.getpid())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if isinstance(self.config.loaded_app, Edge):
+            self.config.loaded_app.draining = True
+        await super().shutdown(sockets)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound socket, made before anything is loaded. Raises Unbindable."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as problem:
+        why = "it is in use" if problem.errno == errno.EADDRINUSE else problem.strerror or str(problem)
+        message = f"cannot listen on {host}, port {port}: {why}; choose another by --host and --port"
+        raise Unbindable(message) from problem
+    listener.set_inheritable(True)
+    return listener
+
+
+def _uvicorn_config(application: Any, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        factory=isinstance(application, str),
+        workers=settings.server.workers,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=math.ceil(settings.server.drain),
+    )
 
 
 def worker() -> Edge:
@@ -78,9 +143,10 @@ def worker() -> Edge:
     return make_app(loaded)
 
 
-def _banner(loaded: Loaded) -> str:
+def _banner(loaded: Loaded, port: int) -> str:
     settings = loaded.settings
-    url = f"http://{settings.server.host}:{settings.server.port}"
+    host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
+    url = f"http://{host}:{port}"
     backends = ", ".join(settings.served_backends)
     return (
         f"Lexgate {__version__} · {settings.server.mode} mode · backends: {backends}\n"

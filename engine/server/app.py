@@ -9,7 +9,6 @@ import structlog
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from engine import __version__
@@ -17,6 +16,7 @@ from engine.codecs import CODECS, PATHS
 from engine.codecs.base import Problem
 from engine.model.exchange import Protocol
 from engine.opening import open_house
+from engine.pipeline import House
 from engine.policy.live import Attempt, Live
 from engine.policy.recipe import recipe_of
 from engine.policy.ruleset import RuleSet
@@ -29,11 +29,12 @@ from engine.world.metrics import CONTENT_TYPE, Metrics
 
 _LOG: Final = structlog.get_logger("lexgate")
 _OPENAI: Final = CODECS[Protocol.OPENAI_CHAT]
-_PAGE_HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
+_PAGE_HEADERS: Final[Headers] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
@@ -53,7 +54,7 @@ def readyz(state: State) -> Response[str]:
 @get("/metrics", sync_to_thread=False)
 def metrics(state: State) -> Response[bytes]:
     """Prometheus text exposition."""
-    return Response(state.metrics.render(), media_type=CONTENT_TYPE)
+    return Response(state.metrics.render(), headers={"content-type": CONTENT_TYPE})
 
 
 @get("/policy/status", media_type=MediaType.JSON, sync_to_thread=False)
@@ -72,12 +73,18 @@ def models(state: State) -> Response[bytes]:
 
 def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Everything that is no route of ours, in the shape that clients parse."""
-    message = error.detail
-    if error.status_code == 404:
-        message = f"There is no {request.method} {request.url.path} here."
+    message, headers = error.detail, dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            message = f"There is no {request.method} {request.url.path} here."
+        case 405:
+            message = f"{request.method} is not possible here; use GET."
+            headers["allow"] = "GET"
+        case _:
+            pass
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     body = _OPENAI.encode_problem(Problem(status=error.status_code, message=message, kind=kind))
-    return Response(body, status_code=error.status_code, media_type=MediaType.JSON)
+    return Response(body, status_code=error.status_code, media_type=MediaType.JSON, headers=headers)
 
 
 def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -90,32 +97,38 @@ def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 
 def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """The pages behind the door of personal mode: no foreign host, no web page of another site."""
+    """The pages behind the door of personal mode (no foreign host, no web page of another site), with safe headers."""
 
     async def guard(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and settings.server.mode == "personal":
-            headers: Headers = scope["headers"]
-            problem = personal_problem("GET", headers)
-            if problem is not None:
-                body = _OPENAI.encode_problem(problem)
-                more = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-                await send({"type": "http.response.start", "status": problem.status, "headers": more})
-                await send({"type": "http.response.body", "body": body})
-                return
-        await app(scope, receive, send)
+        if scope["type"] != "http":
+            return
+        headers: Headers = scope["headers"]
+        problem = personal_problem(scope["method"], headers) if settings.server.mode == "personal" else None
+        if problem is not None:
+            body = _OPENAI.encode_problem(problem)
+            more = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_PAGE_HEADERS]
+            await send({"type": "http.response.start", "status": problem.status, "headers": more})
+            await send({"type": "http.response.body", "body": body})
+            return
+
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_PAGE_HEADERS]}
+            await send(message)
+
+        await app(scope, receive, sent)
 
     return guard
 
 
 def make_app(loaded: Loaded) -> Edge:
-    """The ASGI application of a configuration. Its lifespan raises ConfigurationError where no rules can be served."""
+    """The ASGI application of a configuration. Where no rules can be served, its lifespan fails and `failure` says why."""
     settings = loaded.settings
     metrics_of_process = Metrics(__version__)
     recipe = recipe_of(loaded)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        edge: Edge = app.state.edge
+    async def opened() -> AsyncIterator[tuple[House, Live]]:
         live = Live(
             recipe,
             last_good=settings.resolve(settings.reload.last_good) if settings.reload.last_good else None,
@@ -125,24 +138,22 @@ def make_app(loaded: Loaded) -> Edge:
             on_attempt=_attempted(metrics_of_process),
         )
         await live.start()
-        house = await open_house(settings, metrics_of_process)
-        edge.live, edge.house = live, house
         try:
-            yield
+            house = await open_house(settings, metrics_of_process)
+            try:
+                yield house, live
+            finally:
+                await house.world.aclose()
         finally:
-            edge.draining = True
             await live.close()
-            await house.world.aclose()
 
     pages = Litestar(
         route_handlers=[healthz, readyz, metrics, policy_status, models],
-        lifespan=[lifespan],
-        openapi_config=OpenAPIConfig(title="Lexgate", version=__version__, path="/docs"),
+        openapi_config=None,
         exception_handlers={HTTPException: _problem_page, Exception: _broken_page},
-        response_headers=_PAGE_HEADERS,
         logging_config=None,
     )
-    edge = Edge(PATHS, guarded(pages, settings))
+    edge = Edge(PATHS, guarded(pages, settings), opened)
     pages.state.edge = edge
     pages.state.metrics = metrics_of_process
     return edge

@@ -1,10 +1,12 @@
 """The ASGI edge of an exchange: bytes in under limits, bytes out, and a client that goes away cancels all of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from engine.codecs.base import Codec, Problem
+from engine.diagnostics import LexgateError
 from engine.pipeline import House, Incoming, Reply, handle
 from engine.policy.live import Live
 from engine.server.door import client_address, header, personal_problem
@@ -14,89 +16,129 @@ from engine.world.http.base import Headers
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Opened = Callable[[], AbstractAsyncContextManager[tuple[House, Live]]]
 
 AGENT_LENGTH: Final = 200
+LINGER: Final = 4
+"""How many times the limit of a body is read and thrown away, so that a client that is still sending hears the 413."""
 
 
 class Edge:
-    """Serves the paths that a codec speaks; everything else is `rest`'s."""
+    """Serves the paths that a codec speaks; everything else is `rest`'s. `opened` is the life of what it serves with."""
 
-    def __init__(self, paths: Mapping[str, Codec], rest: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(
+        self, paths: Mapping[str, Codec], rest: Callable[[Scope, Receive, Send], Awaitable[None]], opened: Opened
+    ) -> None:
         self._paths = paths
         self._rest = rest
+        self._opened = opened
         self.house: House | None = None
         self.live: Live | None = None
         self.draining = False
+        """The process stops: exchanges in flight go on, new ones are refused."""
+        self.failure: LexgateError | None = None
+        """Why it could not be opened, where the operator can mend it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._life(receive, send)
+            return
         codec = self._paths.get(scope["path"]) if scope["type"] == "http" else None
         if codec is None or self.house is None or self.live is None:
             await self._rest(scope, receive, send)
             return
         await self._exchange(codec, self.house, self.live, scope, receive, send)
 
+    async def _life(self, receive: Receive, send: Send) -> None:
+        """Open before the first request, close after the last one. Whoever runs the server asks for `failure`."""
+        await receive()
+        opened = self._opened()
+        try:
+            self.house, self.live = await opened.__aenter__()
+        except LexgateError as failure:
+            self.failure = failure
+            await send({"type": "lifespan.startup.failed", "message": str(failure)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            await receive()
+        finally:
+            self.draining = True
+            await opened.__aexit__(None, None, None)
+        await send({"type": "lifespan.shutdown.complete"})
+
     async def _exchange(
         self, codec: Codec, house: House, live: Live, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        settings = house.world.settings
-        headers: Headers = scope["headers"]
         metrics = house.world.metrics
-        problem = self._refused(house, scope["method"], headers)
-        body = b""
-        if problem is None:
-            try:
-                async with asyncio.timeout(settings.server.body_timeout):
-                    taken = await _body(receive, headers, settings.server.max_body)
-            except TimeoutError:
-                problem = Problem(status=408, message="The request's body did not arrive in time.", code="timeout")
-            else:
-                if taken is None:
-                    return
-                if isinstance(taken, Problem):
-                    problem = taken
-                else:
-                    body = taken
-        if problem is not None:
-            metrics.answered(codec.protocol.value, "", "", problem.status, 0.0)
-            await _send_whole(send, _refusal(codec, problem))
-            return
-        incoming = Incoming(
-            codec, body, headers, self._caller(scope, headers, house), house.world.new_id(), _query(scope)
-        )
+        id = house.world.new_id()
         metrics.in_flight += 1
+        watch: _Departure | None = None
         began = False
-        watch = _Departure(receive)
         try:
+            body = await self._admitted(house, scope, receive)
+            if body is None:
+                return
+            if isinstance(body, Problem):
+                metrics.answered(codec.protocol.value, "", "", body.status, 0.0)
+                house.world.log.info("request refused", request=id, status=body.status, code=body.code)
+                await _send_whole(send, _refusal(codec, body, live, id))
+                return
+            incoming = Incoming(codec, body, scope["headers"], self._caller(scope, house), id, _query(scope))
+            watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
             began = True
             if reply.chunks is None:
                 watch.stop()
                 await _send_whole(send, reply)
             else:
-                await _send_stream(send, reply)
+                await _send_stream(send, reply, reply.chunks)
         except asyncio.CancelledError:
-            if not watch.gone:
+            if watch is None or not watch.gone:
                 raise  # the server stops: it was not the client
         except Exception:
             # The outermost edge: whatever it was, the client is answered, and the log has it.
-            house.world.log.exception("exchange failed", request=incoming.id, path=scope["path"])
+            house.world.log.exception("exchange failed", request=id, path=scope["path"])
             if not began:
-                message = f"The proxy failed; its log has the reason (request {incoming.id})."
-                await _send_whole(send, _refusal(codec, Problem(status=500, message=message, kind="server_error")))
+                message = f"The proxy failed; its log has the reason (request {id})."
+                problem = Problem(status=500, message=message, kind="server_error", code="internal_error")
+                metrics.answered(codec.protocol.value, "", "", problem.status, 0.0)
+                await _send_whole(send, _refusal(codec, problem, live, id))
+            else:
+                raise  # so that the connection is closed: what was begun must not look whole
         finally:
             metrics.in_flight -= 1
-            watch.stop()
+            if watch is not None:
+                watch.stop()
+
+    async def _admitted(self, house: House, scope: Scope, receive: Receive) -> bytes | Problem | None:
+        """The body of a request that may come in, or why it may not; None where the client went away."""
+        server = house.world.settings.server
+        headers: Headers = scope["headers"]
+        problem = self._refused(house, scope["method"], headers)
+        if problem is not None:
+            return problem
+        try:
+            async with asyncio.timeout(server.body_timeout):
+                return await _body(receive, headers, server.max_body)
+        except TimeoutError:
+            return Problem(status=408, message="The request's body did not arrive in time.", code="timeout")
 
     def _refused(self, house: House, method: str, headers: Headers) -> Problem | None:
         """Why a request is not even read."""
         settings = house.world.settings
-        if method != "POST":
-            return Problem(status=405, message=f"{method} is not possible here; use POST.", code="method_not_allowed")
         if settings.server.mode == "personal" and (problem := personal_problem(method, headers)) is not None:
             return problem
+        if method != "POST":
+            return Problem(status=405, message=f"{method} is not possible here; use POST.", code="method_not_allowed")
+        if header(headers, b"content-encoding") not in (b"", b"identity"):
+            message = "The request's body must not be compressed."
+            return Problem(status=415, message=message, code="unsupported_media_type")
         if self.draining:
-            return Problem(status=503, message="The proxy is stopping.", kind="server_error", retry_after=1.0)
-        if house.world.metrics.in_flight >= settings.limits.in_flight:
+            return Problem(
+                status=503, message="The proxy is stopping.", kind="server_error", code="stopping", retry_after=1.0
+            )
+        if house.world.metrics.in_flight > settings.limits.in_flight:
             message = "The proxy is busy."
             return Problem(status=503, message=message, kind="server_error", code="overloaded", retry_after=1.0)
         if settings.audit.when_full == "refuse" and not house.world.audit_has_room:
@@ -104,7 +146,8 @@ class Edge:
             return Problem(status=503, message=message, kind="server_error", code="audit_full", retry_after=1.0)
         return None
 
-    def _caller(self, scope: Scope, headers: Headers, house: House) -> Caller:
+    def _caller(self, scope: Scope, house: House) -> Caller:
+        headers: Headers = scope["headers"]
         peer = scope["client"][0] if scope.get("client") else ""
         address = client_address(peer, headers, house.world.settings.server.trusted_proxies)
         agent = header(headers, b"user-agent")[:AGENT_LENGTH].decode("latin-1")
@@ -139,34 +182,52 @@ class _Departure:
 
 
 async def _body(receive: Receive, headers: Headers, limit: int) -> bytes | Problem | None:
-    """The whole body; a Problem where it is too large, None where the client went away."""
-    too_large = Problem(status=413, message=f"The request is larger than {limit} bytes.", code="request_too_large")
+    """The whole body; a Problem where it is too large, None where the client went away.
+
+    A body that is too large is read and forgotten for a while: a connection that is closed on a client that is still
+    sending is reset, and the client would never see why. One that asks first (`expect`) is told before it sends.
+    """
     announced = header(headers, b"content-length")
-    if announced.isdigit() and int(announced) > limit:
-        return too_large
+    too_large = announced.isdigit() and int(announced) > limit
+    if too_large and header(headers, b"expect"):
+        return _too_large(limit)
     message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body if len(body) <= limit else too_large
-    pieces = bytearray(body)
-    while message.get("more_body", False):
-        message = await receive()
+    if not too_large and not message.get("more_body", False) and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        return body if len(body) <= limit else _too_large(limit)
+    pieces = bytearray()
+    seen = 0
+    while True:
         if message["type"] == "http.disconnect":
             return None
-        pieces += message.get("body", b"")
-        if len(pieces) > limit:
-            return too_large
-    return bytes(pieces)
+        piece = message.get("body", b"")
+        seen += len(piece)
+        if seen > limit:
+            too_large = True
+            pieces.clear()
+        if not too_large:
+            pieces += piece
+        if not message.get("more_body", False) or seen > LINGER * limit:
+            return _too_large(limit) if too_large else bytes(pieces)
+        message = await receive()
 
 
-def _refusal(codec: Codec, problem: Problem) -> Reply:
-    headers: Headers = [(b"content-type", b"application/json")]
+def _too_large(limit: int) -> Problem:
+    return Problem(status=413, message=f"The request is larger than {limit} bytes.", code="request_too_large")
+
+
+def _refusal(codec: Codec, problem: Problem, live: Live, id: str) -> Reply:
+    headers: Headers = [
+        (b"content-type", b"application/json"),
+        (b"x-lexgate-revision", live.current.revision.encode() or b"none"),
+        (b"x-lexgate-decision", id.encode()),
+    ]
     if problem.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(problem.retry_after))))
     if problem.status in (408, 413):
         headers.append((b"connection", b"close"))
+    if problem.status == 405:
+        headers.append((b"allow", b"POST"))
     return Reply(problem.status, headers, codec.encode_problem(problem))
 
 
@@ -176,10 +237,7 @@ async def _send_whole(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send_stream(send: Send, reply: Reply) -> None:
-    chunks = reply.chunks
-    if chunks is None:
-        raise AssertionError("nothing to stream")
+async def _send_stream(send: Send, reply: Reply, chunks: AsyncIterator[bytes]) -> None:
     await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     try:
         async for data in chunks:
