@@ -41,15 +41,16 @@ def kept(turn: HiddenTurn) -> bytes:
 def keys_in(original: Sequence[Message], messages: Sequence[Message], caller: str) -> dict[int, store.Key]:
     """The keys under which hidden turns of a history would be kept, by the place of the assistant message that they
     precede in `messages`; `original` is the history as the client sent it, before rules changed it."""
-    if len(original) == len(messages):
-        places = dict(enumerate(range(len(messages))))
-    else:  # a rule took messages out, or put some in: those that it did not touch are still the same objects
-        known = {id(message): place for place, message in enumerate(messages)}
-        places = {index: known[id(message)] for index, message in enumerate(original) if id(message) in known}
+    answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    known = [index for index, message in enumerate(original) if message.role == "assistant"]
+    if len(answers) == len(known):
+        places = dict(zip(known, answers, strict=True))
+    else:  # a rule took answers out, or put some in: those that it did not touch are still the same objects
+        untouched = {id(messages[place]): place for place in answers}
+        places = {index: untouched[id(original[index])] for index in known if id(original[index]) in untouched}
     return {
-        places[index]: key_of(caller, original[index - 1] if index else None, message.text, message.tool_calls)
-        for index, message in enumerate(original)
-        if message.role == "assistant" and index in places
+        place: key_of(caller, original[index - 1] if index else None, original[index].text, original[index].tool_calls)
+        for index, place in places.items()
     }
 
 

@@ -90,7 +90,11 @@ CASES: dict[str, tuple[Reply, dict[str, Any]]] = {
     "two choices": (Reply(text="All is well."), {"n": 2}),
     "one call": (Reply(calls=(Call("weather", '{"city":"Rome"}'),)), {"tools": TOOLS}),
     "text and parallel calls": (
-        Reply(text="Let me look.", calls=(Call("weather", '{"city": "Rome"}'), Call("bash", '{"command":"ls -l"}')), fragment=1),
+        Reply(
+            text="Let me look.",
+            calls=(Call("weather", '{"city": "Rome"}'), Call("bash", '{"command":"ls -l"}')),
+            fragment=1,
+        ),
         {"tools": TOOLS, "parallel_tool_calls": True, "tool_choice": "auto"},
     ),
     "refusal": (Reply(refusal="I cannot help with that."), {}),
