@@ -19,15 +19,17 @@ from engine.model.folding import folded, with_header
 from engine.model.phases import Phase
 from engine.model.plan import Leg, Plan
 from engine.routing import legs_in_order, with_model
-from engine.view import Taken
+from engine.view import Taken, estimated_tokens
 from engine.world import World
 from engine.world.http.base import (
     BodyTooLarge,
+    ClientClosed,
     ConnectFailed,
     ConnectTimeout,
     FirstByteTimeout,
     Headers,
     IdleTimeout,
+    InvalidRequest,
     PoolExhausted,
     Response,
     TLSFailed,
@@ -44,6 +46,7 @@ _PASSED_WITH_ERRORS: Final = (
     b"x-request-id",
     b"request-id",
     b"x-ratelimit-",
+    b"x-should-retry",
     b"openai-",
     b"anthropic-",
 )
@@ -52,10 +55,14 @@ _PASSED_WITH_ERRORS: Final = (
 class Failure(LexgateError):
     """No answer. `body` is the upstream's own error answer, None where there was none."""
 
-    def __init__(self, problem: Problem, body: bytes | None = None, headers: Headers | None = None) -> None:
+    def __init__(
+        self, problem: Problem, body: bytes | None = None, headers: Headers | None = None, rule: str = ""
+    ) -> None:
         super().__init__(problem.message)
         self.problem = problem
         self.body = body
+        self.rule = rule
+        """The rule that refused it, where one did."""
         self.headers: Headers = headers or []
 
     @property
@@ -75,6 +82,8 @@ class Attempts:
         self._world = world
         self._legs: Sequence[Leg] = ()
         self._response: Response | None = None
+        self._asked: Exchange | None = None
+        """What a backend was asked, as long as it is not known what it used."""
         self._number = 0
         self.passed_headers: Headers = []
 
@@ -102,6 +111,7 @@ class Attempts:
             raise Failure(Problem(status=404, message=message, kind="not_found_error", code="backend_not_found"))
         self._number += 1
         self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, str(self._plan))
+        self._world.metrics.attempted(leg.backend, leg.model)
         decision = await self._judge.judge(Phase.ATTEMPT)
         if decision is not None:
             exchange = _folded(exchange, decision)
@@ -109,27 +119,41 @@ class Attempts:
             exchange = replace(exchange, model=leg.model, body=None)
         body = self._codec.encode_request(exchange)
         path = self._codec.upstream_path(exchange)
+        self._asked = exchange
         try:
             response = await backend.send(path, body, self._headers, exchange.added_headers)
-            if response.status < 400:
+            unfit = _unfit(response)
+            if not unfit and response.status < 400:
                 self._response = response
                 self.passed_headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
                 return response
-            failure = await self._refused(response)
+            failure = (
+                await self._refused(response) if response.status >= 400 else await self._no_answer(response, unfit)
+            )
         except TransportError as error:
             failure = self.broken(error)
+        self._asked = None
         self._world.metrics.attempt_failed(leg.backend, failure.problem.code or str(failure.problem.status))
         await self._judge.release(0)
         await self._judge_error(failure)
         raise failure
+
+    async def _no_answer(self, response: Response, why: str) -> Failure:
+        """What says 200 or 3xx and is no answer of a model."""
+        await response.aclose()
+        backend = self._judge.view.taken.backend
+        self._world.log.warning(
+            "upstream answer unreadable", backend=backend, reason=why, request=self._judge.view.exchange.id
+        )
+        message = f"The backend '{backend}' {why}; is its base_url right?"
+        return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_unreadable"))
 
     async def _refused(self, response: Response) -> Failure:
         """The upstream's own error, passed on with its status and words."""
         body = await response.read(PROBLEM_LIMIT)
         problem = self._codec.decode_problem(response.status, body)
         headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
-        content_type = next((value for name, value in response.headers if name == b"content-type"), b"")
-        if not content_type.startswith(b"application/json"):
+        if not _header(response, b"content-type").startswith(b"application/json") or _encoding(response):
             return Failure(problem, None, headers)
         return Failure(problem, body, headers)
 
@@ -160,11 +184,14 @@ class Attempts:
         if isinstance(error, _TIMEOUTS):
             message = f"The backend '{backend}' did not answer in time ({type(error).__name__})."
             return Failure(Problem(status=504, message=message, kind="server_error", code="upstream_timeout"))
-        if isinstance(error, PoolExhausted):
+        if isinstance(error, PoolExhausted | ClientClosed):
             message = f"All connections to the backend '{backend}' are busy."
             return Failure(
                 Problem(status=503, message=message, kind="server_error", code="upstream_busy", retry_after=1.0)
             )
+        if isinstance(error, InvalidRequest):
+            message = f"The request cannot be sent to the backend '{backend}': {error}."
+            return Failure(Problem(status=400, message=message, code="invalid_header"))
         what = {ConnectFailed: "cannot be reached", TLSFailed: "has a TLS problem", BodyTooLarge: "answered too much"}
         message = f"The backend '{backend}' {what.get(type(error), 'broke off its answer')} ({type(error).__name__})."
         return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_failed"))
@@ -179,14 +206,41 @@ class Attempts:
     async def end(self, usage: Usage | None) -> None:
         """The attempt is over: its reservations are settled on what it used."""
         self._response = None
-        await self._judge.release(usage.input + usage.output if usage is not None else 0)
+        await self._judge.release(self._used(usage))
 
     async def close(self, used: Usage | None = None) -> None:
         """Whatever happened, no connection and no reservation stays behind; what was used by then is counted."""
         response, self._response = self._response, None
         if response is not None:
             await response.aclose()
-            await self._judge.release(used.input + used.output if used is not None else 0)
+        await self._judge.release(self._used(used))
+
+    def _used(self, usage: Usage | None) -> int:
+        """The tokens of the attempt; of one that ended without saying them, those of its request."""
+        asked, self._asked = self._asked, None
+        if usage is not None:
+            return usage.input + usage.output
+        return estimated_tokens(asked) if asked is not None and self._judge.held_slots else 0
+
+
+def _header(response: Response, name: bytes) -> bytes:
+    return next((value.lower() for key, value in response.headers if key == name), b"")
+
+
+def _encoding(response: Response) -> str:
+    encoding = _header(response, b"content-encoding")
+    return "" if encoding == b"identity" else encoding.decode("latin-1")
+
+
+def _unfit(response: Response) -> str:
+    """Why a response cannot be the answer of a model; "" where it can."""
+    if response.status >= 300:
+        return f"answered with the redirect {response.status}"
+    if response.status == 204:
+        return "answered with nothing"
+    if _header(response, b"content-type").startswith(b"text/html"):
+        return "answered with a web page"
+    return f"answered in the encoding {encoding!r}, unasked" if (encoding := _encoding(response)) else ""
 
 
 def _folded(exchange: Exchange, decision: Decision) -> Exchange:
@@ -194,7 +248,8 @@ def _folded(exchange: Exchange, decision: Decision) -> Exchange:
     match decision.effect:
         case Block(message=message, status=status, code=code, retry_after=retry_after):
             kind = "rate_limit_error" if status == 429 else "server_error"
-            raise Failure(Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after))
+            problem = Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
+            raise Failure(problem, rule=decision.by)
         case _:
             pass
     for effect in decision.effects:

@@ -12,6 +12,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
+from engine.actions.registry import ActionError
 from engine.model.decision import Decision, Facts, Mode, Needs, OutcomeKind
 from engine.model.effects import (
     Block,
@@ -32,15 +33,15 @@ from engine.model.effects import (
 from engine.model.exchange import Exchange
 from engine.model.phases import Phase
 from engine.policy.record import Subject, record_of
-from engine.policy.ruleset import RuleSet, Stage
-from engine.reading import Reading
+from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage
+from engine.reading import STATE, Reading
 from engine.view import Fields, View, estimated_tokens
 from engine.world import World
 from engine.world.store import base as store
 
 ROUNDS: Final = 3
 KEY_TTL: Final = 7 * 86_400.0
-
+_STORE_DOWN: Final = "The state store cannot be reached."
 
 DEFAULT_OUTPUT: Final = 4096
 """Tokens of output that are reserved where the client sets no limit."""
@@ -49,8 +50,9 @@ DEFAULT_OUTPUT: Final = 4096
 def worst_case_tokens(exchange: Exchange) -> int:
     """An upper bound of what a request can use: its bytes as input, and the output that it allows."""
     size = len(exchange.body) if exchange.body is not None else 4 * estimated_tokens(exchange)
-    allowed = exchange.params.get("max_tokens")
-    return size // 2 + (allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT)
+    allowed, answers = exchange.params.get("max_tokens"), exchange.params.get("n")
+    each = allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT
+    return size // 2 + each * (answers if isinstance(answers, int) and answers > 1 else 1)
 
 
 class Concealed(msgspec.Struct, frozen=True):
@@ -76,6 +78,8 @@ class Judge:
         self.held_slots: list[store.Release] = []
         self.last_decision = view.exchange.id
         self._state_is_known = False
+        self._state_is_lost = False
+        self._key_is_lost = False
         self._placeholder_key: bytes | None = None
         self._events = 0
 
@@ -96,6 +100,9 @@ class Judge:
         if self.reading.reads_state and not self._state_is_known and "session" in wanted:
             await self._load_state()
         event = self.view.event(phase, wanted, **sections)
+        if self._state_is_lost and (blind := self._blind(phase, stage, event)):
+            refused = Decision(phase=phase, event=event)
+            return _refused(refused, blind, _STORE_DOWN, 503, POLICY_ERROR, 1.0)
         facts = Facts(
             seed=f"{self.view.exchange.id}/{self._events}",
             fired=await self._fired(phase, event, stage),
@@ -105,16 +112,33 @@ class Judge:
             placeholder=await self._placeholders() if self.reading.restores else None,
         )
         decision = await self._decided(phase, stage, event, facts)
+        if self._key_is_lost and isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
+            decision = msgspec.structs.replace(decision, effect=msgspec.structs.replace(decision.effect, status=503))
         self._after(decision, facts)
         return decision
+
+    def _blind(self, phase: Phase, stage: Stage, event: Mapping[str, Any]) -> str:
+        """An enforced rule that would refuse, and cannot know whether: it reads state that could not be read."""
+        table = self.rules.table(phase, stage)
+        for rule in table.rules if table is not None else ():
+            if (
+                rule.denies_on_error
+                and any(path[:2] in STATE for path in rule.reads)
+                and rule.mode_for(self.view.caller.id) is Mode.ENFORCE
+                and (rule.matches is None or rule.matches(event))
+            ):
+                return rule.name
+        return ""
 
     async def _decided(self, phase: Phase, stage: Stage, event: Mapping[str, Any], facts: Facts) -> Decision:
         decision = Decision(phase=phase)
         for _ in range(ROUNDS):
-            decided = self.rules.decide(phase, event, facts, stage=stage)
+            decided = self.rules.decide(phase, event, facts, stage=stage, timer=self.world.timer)
             if isinstance(decided, Needs):
                 raise AssertionError("no action asks questions")
             decision = decided
+            if phase is Phase.ATTEMPT and decision.refused:
+                decision = msgspec.structs.replace(decision, spends=())  # what is not tried is not charged
             if not (decision.spends or decision.fires or decision.changes):
                 return decision
             try:
@@ -127,7 +151,7 @@ class Judge:
             if isinstance(refused, Decision):
                 return refused
             facts = msgspec.structs.replace(facts, fired={**facts.fired, **refused})
-        return _refused(decision, decision.by or "limit", "The request could not be counted.", 503, "policy_error", 1.0)
+        return _refused(decision, decision.by or "limit", "The request could not be counted.", 503, POLICY_ERROR, 1.0)
 
     # -- before --
 
@@ -140,7 +164,9 @@ class Judge:
             )
         except store.StoreDown:
             self.world.metrics.store_failed("read")
+            self._state_is_lost = True
             return
+        self._state_is_lost = False
         variables: dict[str, Any] = {}
         labels: set[str] = set()
         ranked = sorted(found.values.items(), key=lambda item: owners.index(item[0].owner))
@@ -168,16 +194,12 @@ class Judge:
     async def _placeholders(self) -> Any:
         """The function that names values of this caller's session by stand-ins; its key is random, and kept with it."""
         if self._placeholder_key is None:
-            key = store.Key("placeholder-keys", self._owner(Scope.SESSION), "key")
-            found = (await self.world.store.read(keys=[key])).values.get(key)
-            if found is None:
-                fresh = msgspec.json.encode(self.world.random_bytes(32))
-                made = await self.world.store.commit([store.Put(key, fresh, KEY_TTL, expect=0)])
-                if isinstance(made, store.Conflict):
-                    fresh = made.facts.values[key].value
-                self._placeholder_key = msgspec.json.decode(fresh, type=bytes)
-            else:
-                self._placeholder_key = msgspec.json.decode(found.value, type=bytes)
+            try:
+                self._placeholder_key = await self._kept_key()
+            except store.StoreDown:
+                self.world.metrics.store_failed("read")
+                self._key_is_lost = True
+                return _no_placeholder
         secret = self._placeholder_key
 
         def placeholder(name: str, value: str) -> str:
@@ -185,6 +207,18 @@ class Judge:
             return f"[{name}:{digest[:24]}]"
 
         return placeholder
+
+    async def _kept_key(self) -> bytes:
+        """The key of this caller's session. Raises StoreDown."""
+        key = store.Key("placeholder-keys", self._owner(Scope.SESSION), "key")
+        found = (await self.world.store.read(keys=[key])).values.get(key)
+        if found is not None:
+            return msgspec.json.decode(found.value, type=bytes)
+        fresh = msgspec.json.encode(self.world.random_bytes(32))
+        made = await self.world.store.commit([store.Put(key, fresh, KEY_TTL, expect=0)])
+        if isinstance(made, store.Conflict):
+            fresh = made.facts.values[key].value
+        return msgspec.json.decode(fresh, type=bytes)
 
     # -- the commit --
 
@@ -214,7 +248,9 @@ class Judge:
                 fire = decision.fires[which - len(decision.spends)]
                 return {(fire.rule, fire.key): fire.max}
             case store.Refused():
-                return None
+                # State that cannot be kept (too large) is skipped; what was to be spent is spent all the same.
+                self.world.metrics.store_failed("full")
+                return await self._commit(msgspec.structs.replace(decision, changes=()))
             case store.Conflict():
                 return {}
             case _:
@@ -270,7 +306,7 @@ class Judge:
         """A meter that cannot be read refuses, unless its rule says otherwise; state that cannot be written is skipped."""
         for rule in {spend.rule for spend in decision.spends}:
             if self.rules.by_name[rule].denies_on_error:
-                return _refused(decision, rule, "The state store cannot be reached.", 503, "policy_error", 1.0)
+                return _refused(decision, rule, _STORE_DOWN, 503, POLICY_ERROR, 1.0)
         return decision
 
     # -- after --
@@ -345,6 +381,10 @@ class Judge:
             await self.world.store.commit(changes)
         except store.StoreDown:
             self.world.metrics.store_failed("commit")
+
+
+def _no_placeholder(_name: str, _value: str) -> str:
+    raise ActionError(_STORE_DOWN)
 
 
 def _in_json(value: str) -> str:

@@ -49,6 +49,7 @@ from engine.sessions import identify, remember_chain
 from engine.stream import BETWEEN, Governor
 from engine.view import Caller, View, estimated_tokens, response_section, result_section
 from engine.world import World, answer_chunks
+from engine.world.backends import CREDENTIALS
 from engine.world.http.base import Headers, Response, TransportError
 from engine.world.store import base as store
 
@@ -106,6 +107,9 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
             incoming.body, id=incoming.id, headers=_readable(incoming.headers), query=incoming.query, path=incoming.path
         )
     except BadRequest as bad:
+        house.world.log.info(
+            "exchange refused", request=incoming.id, status=bad.problem.status, reason=bad.problem.code or "bad_request"
+        )
         house.world.metrics.answered(codec.protocol.value, "", "", bad.problem.status, 0.0)
         return _problem_reply(codec, bad.problem, [*_own_headers(rules, incoming.id)])
     now = house.world.clock()
@@ -217,9 +221,8 @@ class _Passage:
                 kind = {429: "rate_limit_error"}.get(
                     status, "server_error" if status >= 500 else "invalid_request_error"
                 )
-                return self._stopped(
-                    Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
-                )
+                problem = Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
+                return self._stopped(problem, decision.by)
             case _:
                 raise AssertionError(f"{decision.verdict} is no verdict of phase {decision.phase}")
 
@@ -295,6 +298,13 @@ class _Passage:
                 if governor.refusal is None:
                     break
                 sent = self._asked_again(sent, governor)
+        except asyncio.CancelledError:
+            # The client went away: what the backend did by then is counted all the same.
+            used = self._estimated()
+            self._bill(used)
+            await attempts.close(used)
+            await self._done("cancelled")
+            raise
         finally:
             await attempts.close()
         answer = self._with_earlier_words(_rebuilt(answer, before, after))
@@ -352,6 +362,7 @@ class _Passage:
                 yield data
         except Failure as failure:
             self._answered(failure.problem.status)
+            self._log_end("exchange failed", failure.problem, rule=failure.rule)
             yield writer.error(failure.problem)
         finally:
             first.cancel()
@@ -387,6 +398,7 @@ class _Passage:
             if not self._began:
                 raise
             self._answered(failure.problem.status)
+            self._log_end("exchange failed", failure.problem, rule=failure.rule)
             yield writer.error(failure.problem)
         finally:
             if not self._settled:
@@ -671,16 +683,32 @@ class _Passage:
         own = _own_headers(self.judge.rules, self.judge.last_decision)
         return [kind, *passed, *own, *self.client_headers]
 
-    def _stopped(self, problem: Problem) -> Reply:
+    def _stopped(self, problem: Problem, rule: str = "") -> Reply:
         self._answered(problem.status)
+        self._log_end("exchange refused", problem, rule=rule)
         return _problem_reply(self.codec, problem, self._headers(_JSON)[1:])
 
     def _failed(self, failure: Failure) -> Reply:
         """The upstream's own answer where it gave one, else ours."""
         self._answered(failure.problem.status)
+        self._log_end("exchange failed", failure.problem, rule=failure.rule)
         if failure.body is None:
-            return _problem_reply(self.codec, failure.problem, self._headers(_JSON)[1:])
+            return _problem_reply(self.codec, failure.problem, self._headers(_JSON, failure.headers)[1:])
         return Reply(failure.problem.status, self._headers(_JSON, failure.headers), failure.body)
+
+    def _log_end(self, event: str, problem: Problem, rule: str = "") -> None:
+        """One line for an exchange that got no answer. What a rule or an upstream said may hold content: never its words."""
+        write = self.world.log.warning if problem.status >= 500 else self.world.log.info
+        write(
+            event,
+            request=self.incoming.id,
+            status=problem.status,
+            reason=problem.code or problem.kind,
+            rule=rule,
+            backend=self.view.taken.backend,
+            model=self.view.taken.model or self.view.exchange.model,
+            caller=self.view.caller.id,
+        )
 
 
 # -- pure parts --
@@ -691,21 +719,9 @@ def _readable(headers: Headers) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name not in _NOT_READABLE}
 
 
-_NOT_READABLE: Final = frozenset(
-    {
-        *(b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"proxy-authorization", b"cookie"),
-        *(
-            b"connection",
-            b"keep-alive",
-            b"te",
-            b"trailer",
-            b"transfer-encoding",
-            b"upgrade",
-            b"host",
-            b"content-length",
-        ),
-    }
-)
+_NOT_READABLE: Final = CREDENTIALS | {
+    *(b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length"),
+}
 
 
 def _own_headers(rules: RuleSet, decision: str) -> Headers:
@@ -719,7 +735,7 @@ def _passed_headers(headers: Headers) -> Headers:
 
 def _problem_reply(codec: Codec, problem: Problem, headers: Headers) -> Reply:
     more = headers
-    if problem.retry_after is not None:
+    if problem.retry_after is not None and not any(name == b"retry-after" for name, _ in headers):
         more = [*headers, (b"retry-after", b"%d" % max(1, round(problem.retry_after + 0.499)))]
     return Reply(problem.status, [_JSON, *more], codec.encode_problem(problem))
 

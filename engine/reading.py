@@ -16,7 +16,7 @@ from engine.policy.ruleset import RuleSet, Stage
 from engine.view import Fields, wanted_fields
 
 _GOVERNING: Final = frozenset({Kind.VERDICT, Kind.PROTECT, Kind.TRANSFORM})
-_STATE: Final = frozenset({("session",), ("session", "vars"), ("session", "labels"), ()})
+STATE: Final = frozenset({("session",), ("session", "vars"), ("session", "labels"), ()})
 
 
 class Reading:
@@ -32,7 +32,7 @@ class Reading:
         }
         all_reads = {path for key in self.wanted for path in rules.reads(*key)}
         steps = [step for rule in rules.rules for step in rule.steps]
-        self.reads_state = any(path[:2] in _STATE for path in all_reads)
+        self.reads_state = any(path[:2] in STATE for path in all_reads)
         self.restores = any(isinstance(step.params, RedactParams) and step.params.restore for step in steps)
         self.needs_session = (
             self.restores
@@ -93,8 +93,9 @@ class TextPlan:
 
 
 def _united(rules: list[Rule]) -> PatternSet:
-    """All that some rules look for as one set: one search finds out that there is nothing."""
-    return PatternSet("text", [pattern for rule in rules for each in rule.patterns for pattern in each.patterns])
+    """All that some rules look for as one set, each pattern once: one search finds out that there is nothing."""
+    found = (pattern for rule in rules for each in rule.patterns for pattern in each.patterns)
+    return PatternSet("text", dict.fromkeys(found))
 
 
 def _reads_patterns_alone(rule: Rule) -> bool:

@@ -15,16 +15,25 @@ from .http.general import GeneralClient
 from .http.pool import PooledClient, PoolSettings
 
 CREDENTIALS: Final = frozenset(
-    {b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"proxy-authorization", b"cookie"}
+    {
+        *(b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"x-auth-token"),
+        *(b"cookie", b"cookie2", b"ocp-apim-subscription-key", b"x-amz-security-token", b"x-access-token"),
+    }
 )
-"""Client headers that are the caller's own secrets: never forwarded, but to a backend of `api_key: client`."""
+"""Client headers that are the caller's own secrets: never forwarded, but its key to a backend of `api_key: client`."""
+
+CLIENT_KEYS: Final = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+"""Where a client puts the key that it asks a provider with."""
 
 _NEVER_FORWARDED: Final = CREDENTIALS | {
-    *(b"accept-encoding", b"connection", b"content-length", b"content-type", b"expect", b"forwarded", b"host"),
-    *(b"keep-alive", b"origin", b"proxy-connection", b"referer", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
-    *(b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"),
+    # Of the connection (RFC 9110 7.6.1), or said anew about the request that goes upstream.
+    *(b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host"),
+    *(b"http2-settings", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
+    # Of the proxies before us and of browsers.
+    *(b"client-ip", b"forwarded", b"origin", b"referer", b"true-client-ip", b"via", b"x-client-ip"),
+    *(b"x-cluster-client-ip", b"x-original-forwarded-for", b"x-original-host", b"x-real-ip"),
 }
-_FETCH_PREFIX: Final = (b"sec-", b"x-lexgate-", b"x-forwarded-", b"cf-")
+_NEVER_PREFIXED: Final = (b"sec-", b"proxy-", b"x-lexgate-", b"x-forwarded-", b"x-envoy-", b"cf-")
 
 _YES, _NO, _REMEMBERED = "yes", "no", 1024
 
@@ -62,28 +71,45 @@ class Backend:
 
     def _is_forwarded(self, name: bytes) -> str:
         """Whether a header of the client's goes on; remembered by its name, for as many names as clients really use."""
-        never = name in _NEVER_FORWARDED or name.startswith(_FETCH_PREFIX) or name in self._own_names
+        never = name in _NEVER_FORWARDED or name.startswith(_NEVER_PREFIXED) or name in self._own_names
         answer = _NO if never else _YES
         if len(self._forwarded) < _REMEMBERED:
             self._forwarded[name] = answer
         return answer
 
     def _headers(self, client_headers: Headers, added: Mapping[str, str]) -> Headers:
-        """The client's own headers without those of its connection and its credentials; then ours, and the key."""
+        """The client's own headers without those of its connection and its credentials; then ours, and the key.
+
+        Of one name the operator's `headers` win over a rule's, and a rule's over the client's.
+        """
         known = self._forwarded
         forwarded = [pair for pair in client_headers if (known.get(pair[0]) or self._is_forwarded(pair[0])) is _YES]
+        hop_by_hop = _named_by_connection(client_headers)
+        if added or hop_by_hop:
+            forwarded = [
+                pair for pair in forwarded if pair[0] not in hop_by_hop and pair[0].decode("latin-1") not in added
+            ]
         forwarded.append((b"content-type", b"application/json"))
         forwarded.append((b"accept-encoding", b"identity"))
         forwarded += self._own
         if added:
-            forwarded += [(name.encode(), value.encode()) for name, value in added.items()]
+            by_rules = ((name.encode(), value.encode()) for name, value in added.items())
+            forwarded += [each for each in by_rules if each[0] not in self._own_names]
         if self.settings.forwards_client_key:
-            forwarded += [(name, value) for name, value in client_headers if name in CREDENTIALS - {b"cookie"}]
+            forwarded += [(name, value) for name, value in client_headers if name in CLIENT_KEYS]
         elif self._keys:
             key = self._keys[self._turn % len(self._keys)]
             self._turn += 1
             forwarded.append((b"authorization", b"Bearer " + key.encode()))
         return forwarded
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
+    """The headers that the client says are meant for the next hop alone (RFC 9110 7.6.1)."""
+    named = [value for name, value in headers if name == b"connection"]
+    if not named or named == [b"keep-alive"]:
+        return frozenset()
+    return frozenset(option.strip().lower() for value in named for option in value.split(b","))
 
 
 class Backends(msgspec.Struct, frozen=True):
