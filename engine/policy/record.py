@@ -67,7 +67,8 @@ class DecisionRecord(TypedDict):
     protocol: Annotated[str, Meta(description="What the client speaks.")]
     model: Annotated[str, Meta(description="The model asked for.")]
     revision: Annotated[str, Meta(description="The policy revision that decided.")]
-    facts: Annotated[dict[str, Any], Meta(description="What was read from the world before: counters, answers, seed.")]
+    seed: Annotated[str, Meta(description="What `random()` was seeded with.")]
+    facts: Annotated[dict[str, Any], Meta(description="What was read from the world before: counters, answers.")]
     outcomes: Annotated[list[OutcomeRecord], Meta(description="What each rule said, in the order of evaluation.")]
     verdict: Annotated[str, Meta(description="`allow`, `respond`, `drop`, `steer`, `hold` or `block`.")]
     by: Annotated[str, Meta(description="The rule whose verdict won; empty for allow.")]
@@ -91,6 +92,7 @@ def record_of(decision: Decision, *, id: str, at: str, subject: Subject, facts: 
         "protocol": subject.protocol,
         "model": subject.model,
         "revision": subject.revision,
+        "seed": facts.seed,
         "facts": facts_record(facts),
         "outcomes": [outcome_record(each) for each in decision.outcomes],
         "verdict": str(decision.verdict),
@@ -136,7 +138,7 @@ def op_record(op: Op) -> OpRecord:
 
 def facts_record(facts: Facts) -> dict[str, Any]:
     """The facts that say something, as JSON."""
-    record: dict[str, Any] = {"seed": facts.seed}
+    record: dict[str, Any] = {}
     if facts.fired:
         record["fired"] = [{"rule": rule, "key": key, "times": times} for (rule, key), times in facts.fired.items()]
     if facts.steered:

@@ -40,6 +40,7 @@ class World:
         self.audit = audit
         self.clock = clock
         self.random_bytes = random_bytes
+        self.timer = time.perf_counter_ns
         self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
         self.has_hidden_turns = False
