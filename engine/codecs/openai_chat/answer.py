@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from engine.codecs.base import BadAnswer
 from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
+from engine.codecs.text_pairs import paired
 from engine.model.exchange import Answer, Choice, Exchange, Message, Part, ToolCall
 
 from .messages import call_id, decode_message, encode_message, is_legacy, text_of
-from .text_pairs import paired
 from .usage import decode_usage, encode_usage, reported
 
 LEGACY_FINISH: Final = "function_call"

@@ -1,10 +1,10 @@
 """Errors of Chat Completions: their shape for clients, and what upstreams of every kind make of it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from engine.codecs.base import Problem
+from engine.codecs.error_text import MESSAGE_LENGTH, message_in, readable
 from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
 
 from .messages import text_of
@@ -33,9 +33,6 @@ _STATUS_OF_KIND: Final[Mapping[str, int]] = {
     "api_error": 500,
 }
 
-_MARKUP: Final = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<[^>]*>")
-_MESSAGE_LENGTH: Final = 2000
-
 
 def error_object(problem: Problem) -> dict[str, Any]:
     return {"error": {"message": problem.message, "type": problem.kind, "param": problem.param, "code": problem.code}}
@@ -50,13 +47,13 @@ def decode_problem(status: int, body: bytes) -> Problem:
     try:
         wire, _ = decode_json_leniently(body)
     except MalformedJson:
-        return _problem(status, _readable(body), {})
+        return _problem(status, readable(body), {})
     if isinstance(wire, list) and wire:
         wire = wire[0]
     error = error_of(wire)
     if error is None:
-        return _problem(status, _message_of(wire), wire if isinstance(wire, dict) else {})
-    return _problem(status, _message_of(error), error)
+        return _problem(status, message_in(wire), wire if isinstance(wire, dict) else {})
+    return _problem(status, message_in(error), error)
 
 
 def error_of(wire: Any) -> Mapping[str, Any] | None:
@@ -91,33 +88,15 @@ def kind_of(error: Mapping[str, Any], status: int) -> str:
 
 
 def message_of(error: Mapping[str, Any]) -> str:
-    return _message_of(error) or "the provider reported an error without a message"
-
-
-def _message_of(wire: Any) -> str:
-    if isinstance(wire, str):
-        return wire
-    if not isinstance(wire, dict):
-        return ""
-    for field in ("message", "detail", "error_description", "title"):
-        value = wire.get(field)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, list | dict) and value:
-            return encode_json(value).decode()
-    return ""
+    return message_in(error) or "the provider reported an error without a message"
 
 
 def _problem(status: int, message: str, error: Mapping[str, Any]) -> Problem:
     code, param = error.get("code"), error.get("param")
     return Problem(
         status=status,
-        message=message[:_MESSAGE_LENGTH] or f"The provider answered with status {status}.",
+        message=message[:MESSAGE_LENGTH] or f"The provider answered with status {status}.",
         kind=kind_of(error, status),
         code=code if isinstance(code, str) else None,
         param=param if isinstance(param, str) else None,
     )
-
-
-def _readable(body: bytes) -> str:
-    return " ".join(_MARKUP.sub(" ", body[: 16 * _MESSAGE_LENGTH].decode("utf-8", "replace")).split())

@@ -8,6 +8,7 @@ import msgspec
 from engine.codecs.base import BadAnswer
 from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
 from engine.codecs.sse import Decoder, RawEvent, encode_event
+from engine.codecs.text_pairs import REPLACEMENT, paired, waits
 from engine.model.exchange import (
     CallDelta,
     CallOpened,
@@ -25,7 +26,6 @@ from engine.model.exchange import (
 from .answer import decode_finish
 from .messages import REASONING_DETAILS, REASONING_FIELDS, arguments_text, call_id, decode_part, reasoning_of
 from .problem import error_of, kind_of, message_of, status_of
-from .text_pairs import REPLACEMENT, paired, waits
 from .usage import decode_usage, reported
 
 Said = list[tuple[Frame, tuple[Chunk, ...]]]
