@@ -15,6 +15,8 @@ BASH = {
 READ = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
 TOOLS = [BASH, READ]
 
+NO_HEADERS: Mapping[str, str] = {}
+
 WIPE = Call("bash", '{"command":"rm -rf /"}')
 LIST = Call("bash", '{"command":"ls -l"}')
 LOOK = Call("read", '{"path":"a.txt"}')
@@ -100,5 +102,7 @@ def usage_of(raw: Raw) -> Mapping[str, Any] | None:
     return shown[0] if shown else None
 
 
-def ask(lexgate: Lexgate, *messages: Any, stream: bool = False, **more: Any) -> Raw:
-    return lexgate.post(asking(*messages, stream=stream, **more))
+def ask(
+    lexgate: Lexgate, *messages: Any, stream: bool = False, headers: Mapping[str, str] = NO_HEADERS, **more: Any
+) -> Raw:
+    return lexgate.post(asking(*messages, stream=stream, **more), headers=headers)
