@@ -8,7 +8,7 @@ from engine.actions import Kind, Pass
 from engine.actions.params import Patterns
 from engine.actions.redact import RedactParams
 from engine.language.globs import any_glob_matcher
-from engine.language.patterns import PatternSet
+from engine.language.patterns import Pattern, PatternSet
 from engine.model.exchange import Exchange
 from engine.model.phases import Phase
 from engine.policy.rule import Rule
@@ -82,7 +82,6 @@ class TextPlan:
         self.rules = tuple(rules)
         live = [rule for rule in rules if rule.live]
         self.held_for = _united(live)
-        self.held_for.prepare_for_streams()
         self.window = max((rule.window or 0 for rule in live), default=0)
         self.only_patterns = all(
             rule.patterns and rule.window is None and rule.pass_ is Pass.TRANSFORM and _reads_patterns_alone(rule)
@@ -94,8 +93,16 @@ class TextPlan:
 
 def _united(rules: list[Rule]) -> PatternSet:
     """All that some rules look for as one set, each pattern once: one search finds out that there is nothing."""
-    found = (pattern for rule in rules for each in rule.patterns for pattern in each.patterns)
-    return PatternSet("text", dict.fromkeys(found))
+    found = dict.fromkeys(pattern for rule in rules for each in rule.patterns for pattern in each.patterns)
+    return _set_of(tuple(found))
+
+
+@functools.lru_cache(maxsize=4)
+def _set_of(patterns: tuple[Pattern, ...]) -> PatternSet:
+    """Kept from one rule set to the next: a reload that touches none of the patterns compiles none of them again."""
+    found = PatternSet("text", patterns)
+    found.prepare_for_streams()
+    return found
 
 
 def _reads_patterns_alone(rule: Rule) -> bool:
