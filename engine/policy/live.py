@@ -74,6 +74,7 @@ class Live:
 
     `last_good` is the folder of the last good set (None: none is kept), `quiet` the seconds for which files must not
     change before they are read as a set, `warm_after` the seconds from start to the start of the compiler process.
+    `prepare` is given a set before it is put in force, beside the event loop: what its first exchange would wait for.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Live:
         quiet: float = 0.05,
         warm_after: float = 0.3,
         clock: Callable[[], float] = time.time,
+        prepare: Callable[[RuleSet], object] | None = None,
         on_swap: OnSwap | None = None,
         on_attempt: OnAttempt | None = None,
         compiler: WarmCompiler | None = None,
@@ -98,6 +100,7 @@ class Live:
         self._quiet = quiet
         self._warm_after = warm_after
         self._clock = clock
+        self._prepare = prepare or (lambda _: None)
         self._on_swap = on_swap
         self._on_attempt = on_attempt
         self._compiler = compiler or WarmCompiler()
@@ -224,6 +227,7 @@ class Live:
             rules, parts = await assemble(
                 answer.files, self._served.parts, answer.checked, self._recipe.catalogue, answer.revision, pace
             )
+        await asyncio.to_thread(self._prepare, rules)
         removed = self._swap(rules, _Served(parts, answer.origins, self._clock()))
         diagnostics = (*answer.diagnostics, *self._farewell(removed), *await self._keep())
         return self._conclude(
@@ -237,7 +241,9 @@ class Live:
             digest: Part(checked[digest].source, checked[digest].spec.policy, compiler.linked(digest))
             for digest in answer.files
         }
-        self._swap(unite(parts, answer.revision), _Served(parts, answer.origins, self._clock(), restored))
+        rules = unite(parts, answer.revision)
+        self._prepare(rules)
+        self._swap(rules, _Served(parts, answer.origins, self._clock(), restored))
 
     def _swap(self, rules: RuleSet, served: _Served) -> tuple[str, ...]:
         """INVARIANT: `current` is replaced whole, and by nothing else than this line."""

@@ -20,6 +20,7 @@ from engine.pipeline import House
 from engine.policy.live import Attempt, Live
 from engine.policy.recipe import recipe_of
 from engine.policy.ruleset import RuleSet
+from engine.reading import reading_of
 from engine.server.door import personal_problem
 from engine.server.edge import Edge
 from engine.settings import Loaded
@@ -134,6 +135,7 @@ def make_app(loaded: Loaded) -> Edge:
             last_good=settings.resolve(settings.reload.last_good) if settings.reload.last_good else None,
             watching=settings.reload.enabled,
             quiet=float(settings.reload.debounce),
+            prepare=reading_of,
             on_swap=_swapped(metrics_of_process),
             on_attempt=_attempted(metrics_of_process),
         )
