@@ -100,14 +100,13 @@ def check_file(
 ) -> tuple[CheckedPolicy | None, Linked | None, list[Diagnostic]]:
     """One file by itself: its spec and rules where it is right, and its findings."""
     read = read_policy(source.text, source.file)
-    if read.spec is None:
+    readable = read.spec or read.rest
+    if readable is None:
         return None, None, list(read.diagnostics)
-    spec = overridden(read.spec, source.overrides)
+    spec = overridden(readable, source.overrides)
     names = FileNames(spec, read.document.value, read.document.inside, catalogue)
     linked = FileLinker(spec, source.file, names, source.grant).link()
-    found = [*read.diagnostics, *linked.diagnostics]
-    if not any(each.stops_loading for each in found):
-        found += check_types(spec, names)
+    found = [*read.diagnostics, *linked.diagnostics, *check_types(spec, names)]
     if any(each.stops_loading for each in found):
         return None, None, found
     return CheckedPolicy(source, spec, _places(read, names)), linked, found

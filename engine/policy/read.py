@@ -2,7 +2,8 @@
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import jsonschema
@@ -23,11 +24,16 @@ Path = tuple[str | int, ...]
 
 
 class ReadFile(msgspec.Struct, frozen=True):
-    """One policy file. `spec` is None where its shape is wrong, which `diagnostics` then say."""
+    """One policy file. `spec` is None where its shape is wrong, which `diagnostics` then say.
+
+    `rest` is then what is right of it, to be judged further, so that its author sees all mistakes at once: a stand-in is
+    where a wrong rule stood. It is None where too little is left.
+    """
 
     document: Document
     spec: PolicySpec | None
     diagnostics: tuple[Diagnostic, ...]
+    rest: PolicySpec | None = None
 
 
 def read_policy(source: str, file: str) -> ReadFile:
@@ -42,12 +48,14 @@ def read_policy(source: str, file: str) -> ReadFile:
     try:
         spec = msgspec.convert(document.data, PolicySpec)
     except msgspec.ValidationError as wrong:
-        said = list(shape_diagnostics(document))
-        if not said:
-            said = [diagnose(134, str(wrong), document.value(()))]
-        return ReadFile(document, None, (*found, *said))
-    said = list(_step_diagnostics(document))
-    return ReadFile(document, None if any(each.stops_loading for each in said) else spec, (*found, *said))
+        mistakes = _mistakes(document)
+        said = _said(mistakes, document) or [diagnose(134, str(wrong), document.value(()))]
+        return ReadFile(document, None, (*found, *said), _rest(document.data, mistakes))
+    mistakes = [] if _steps_look_right(document.data) else _mistakes(document)
+    if mistakes:
+        said = _said(mistakes, document)
+        return ReadFile(document, None, (*found, *said), _rest(document.data, mistakes))
+    return ReadFile(document, spec, tuple(found))
 
 
 @functools.cache
@@ -56,19 +64,55 @@ def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(policy_schema())
 
 
-def shape_diagnostics(document: Document) -> Iterator[Diagnostic]:
-    """What the schema finds wrong, mistake by mistake."""
-    for wrong in _validator().iter_errors(document.data):
-        yield from _explained(wrong, document)
+def _mistakes(document: Document) -> list[jsonschema.ValidationError]:
+    """What the schema finds wrong."""
+    return list(_validator().iter_errors(document.data))
 
 
-def _step_diagnostics(document: Document) -> Iterator[Diagnostic]:
-    """Steps and conditions are open in the spec's types; the schema judges them only where the quick look finds fault."""
-    data = document.data
-    rules = data.get("rules", [])
-    if _is_filled(data) and all(_looks_right(rule) for rule in [*rules, *data.get("exceptions", [])]):
-        return
-    yield from shape_diagnostics(document)
+def _said(mistakes: Sequence[jsonschema.ValidationError], document: Document) -> list[Diagnostic]:
+    return [each for wrong in mistakes for each in _explained(wrong, document)]
+
+
+def _rest(data: Any, mistakes: Sequence[jsonschema.ValidationError]) -> PolicySpec | None:
+    """The file without its wrong parts, where they are rules, tests and unknown keys; None where it is more than that."""
+    if not isinstance(data, dict):
+        return None
+    rest = {key: value for key, value in data.items() if key in PolicySpec.__struct_encode_fields__}
+    for wrong in mistakes:
+        match tuple(wrong.absolute_path):
+            case () if wrong.validator == "additionalProperties":
+                pass
+            case ("rules", int(index), *_):
+                written = rest["rules"][index]
+                name = written.get("id") if isinstance(written, dict) else None
+                rest["rules"] = [*rest["rules"][:index], _stand_in(name, index), *rest["rules"][index + 1 :]]
+            case ("tests", *_):
+                rest["tests"] = []
+            case _:
+                return None
+    try:
+        return msgspec.convert(rest, PolicySpec)
+    except msgspec.ValidationError:
+        return None
+
+
+def _stand_in(name: Any, index: int) -> dict[str, Any]:
+    """A rule that does nothing, of which nothing can be said, so that the rules after it keep their places."""
+    known = isinstance(name, str) and re.fullmatch("[a-z][a-z0-9]*([-_][a-z0-9]+)*", name)
+    return {
+        "id": name if known else f"rule-{index}",
+        "phase": "request",
+        "mode": "off",
+        "actions": [{"log": "nothing"}],
+        "description": "A rule that cannot be read.",
+    }
+
+
+def _steps_look_right(data: Any) -> bool:
+    """Steps and conditions are open in the spec's types; the schema judges them only where this quick look finds fault."""
+    return _is_filled(data) and all(
+        _looks_right(rule) for rule in [*data.get("rules", []), *data.get("exceptions", [])]
+    )
 
 
 def _looks_right(rule: Mapping[str, Any]) -> bool:

@@ -247,3 +247,28 @@ def test_a_pack_is_loaded_with_what_the_configuration_changes_of_it() -> None:
     given = {"phase": "tool_call", "tool": {"name": "b"}, "caller": {"team": "x"}}
     (outcome,) = decide(result.ruleset, given).outcomes
     assert (outcome.outcome.value, outcome.mode.value) == ("matched", "shadow")
+
+
+def test_a_rule_of_the_wrong_shape_does_not_hide_the_mistakes_of_the_others() -> None:
+    """An author sees all of them at once, at their own lines."""
+    text = """\
+version: 1
+policy: p
+rulez: []
+rules:
+  - {id: a, phase: tool_call, match: {modle: x}, actions: [{drop: {}}]}
+  - {id: b, phase: request, when: requst.model == 'x', actions: [{block: no}]}
+  - {id: c, phase: request, actions: [{set: {path: request.modell, value: x}}]}
+  - {id: d, phase: text, actions: [{redact: {patterns: nowhere}}]}
+tests:
+  - {name: t, given: {}, expect: {verdikt: block}}
+"""
+    found = compile_policies([PolicySource("p.yaml", text)]).diagnostics
+    assert [(each.code, each.where.line) for each in found] == [
+        ("E131", 3),
+        ("E131", 5),
+        ("E202", 6),
+        ("E418", 7),
+        ("E407", 8),
+        ("E131", 10),
+    ]
