@@ -137,6 +137,8 @@ class _Passage:
         """What the refused answers and the results of their calls are in the backend's history."""
         self.replaced: str | None = None
         self._began = False
+        self._ended = "cancelled"
+        """How a stream ended that did not come to its end."""
         self._settled = False
 
     # -- the request --
@@ -303,7 +305,7 @@ class _Passage:
             used = self._estimated()
             self._bill(used)
             await attempts.close(used)
-            await self._done("cancelled")
+            await self._done("cancelled", used)
             raise
         finally:
             await attempts.close()
@@ -383,7 +385,6 @@ class _Passage:
             asked = self.codec.ask_for_usage(sent)
             asks_usage, sent = asked is not sent, asked
         writer = self.codec.writer(exchange, strip_usage=asks_usage)
-        ended = "cancelled"
         try:
             if self._reads():
                 source = self._governed_stream(sent, attempts, writer, strip_usage=asks_usage)
@@ -394,7 +395,7 @@ class _Passage:
                     self._began = self._began or bool(data)
                     yield data
         except Failure as failure:
-            ended = "error"
+            self._ended = "error"
             if not self._began:
                 raise
             self._answered(failure.problem.status)
@@ -405,7 +406,7 @@ class _Passage:
                 used = self._estimated()
                 self._bill(used)
                 await attempts.close(used)
-                await self._done(ended)
+                await self._done(self._ended, used)
             await attempts.close()
 
     async def _raw(self, sent: Exchange, attempts: Attempts) -> AsyncGenerator[bytes, None]:
@@ -483,13 +484,15 @@ class _Passage:
                         yield writer.keep_alive()
                     if governor.failed is not None:
                         self._answered(governor.failed.status)
-                        await self._done("error")
+                        self._ended = "error"
                         return
                     if governor.cut:
                         break
                 if governor.cut:
                     await response.aclose()
-                used = governor.usage or (self._estimated() if governor.cut else None)
+                if governor.cut and governor.usage is None:
+                    governor.usage = self._estimated()
+                used = governor.usage
                 self._bill(used)
                 await attempts.end(used)
                 if governor.error is not None:
@@ -870,7 +873,7 @@ def _with_said(parts: tuple[Part, ...], kind: str, text: str) -> tuple[Part, ...
 def _replaced(answer: Answer, message: str) -> Answer:
     """The answer with nothing in it but a message, ended as a normal one."""
     choices = tuple(
-        replace(choice, parts=_with_said(choice.parts, "text", message), tool_calls=(), finish="stop")
+        replace(choice, parts=(Part(kind="text", text=message),), tool_calls=(), finish="stop")
         for choice in answer.choices
     )
     return replace(answer, choices=choices, body=None)

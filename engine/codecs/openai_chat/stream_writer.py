@@ -28,7 +28,8 @@ from .usage import encode_usage
 
 _DONE: Final = b"data: [DONE]\n\n"
 _DETAILS_KEY: Final = b'"%s"' % REASONING_DETAILS.encode()
-_KEEP_ALIVE: Final = encode_comment("keep-alive")
+# With a blank line: some clients split a stream at blank lines before they look for comments.
+_KEEP_ALIVE: Final = encode_comment("keep-alive") + b"\n"
 
 _NOT_ENVELOPE: Final = frozenset(("choices", "usage", "obfuscation", "error", "moderation", "x_groq"))
 """What a frame says of its own; its other fields are the same in every frame of a response."""

@@ -266,7 +266,7 @@ def test_usage_is_announced_where_the_client_asked_for_it() -> None:
 
 def test_keep_alives_are_comments_and_errors_have_the_protocols_shape() -> None:
     writer = begun()
-    assert writer.keep_alive() == b": keep-alive\n"
+    assert writer.keep_alive() == b": keep-alive\n\n"
     problem = Problem(status=500, message="gone\u2028", kind="server_error")
     expected = {"error": {"message": "gone\u2028", "type": "server_error", "param": None, "code": None}}
     assert documents(writer.error(problem)) == [expected]
