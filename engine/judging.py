@@ -120,7 +120,8 @@ class Judge:
     def _blind(self, phase: Phase, stage: Stage, event: Mapping[str, Any]) -> str:
         """An enforced rule that would refuse, and cannot know whether: it reads state that could not be read."""
         table = self.rules.table(phase, stage)
-        for rule in table.rules if table is not None else ():
+        for order in table.index.probe(event) if table is not None else ():
+            rule = table.rules[order]
             if (
                 rule.denies_on_error
                 and any(path[:2] in STATE for path in rule.reads)

@@ -163,7 +163,7 @@ class FileLinker:
             where=self.names.locate(path),
             source=self.source,
             index=matching.index,
-            matches=all_of([*self.scope.tests, *matching.tests]),
+            matches=all_of([*self.scope.tests, *matching.unindexed]),
             exemptions=(),
             when=when,
             unless=unless,

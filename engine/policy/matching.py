@@ -35,6 +35,8 @@ class Matching(msgspec.Struct, frozen=True):
     """A linked `match`."""
 
     tests: tuple[Test, ...] = ()
+    unindexed: tuple[Test, ...] = ()
+    """The tests without that of the key that the rule is found by: a candidate has passed it."""
     reads: Reads = frozenset()
     index: IndexKey | None = None
     patterns: tuple[PatternSet, ...] = ()
@@ -54,7 +56,7 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
     """Every key of a `match`; one that the phase does not have is said and left out."""
     if match is None:
         return MATCHES_ALL
-    tests: list[Test] = []
+    tests: list[tuple[str, Test]] = []
     reads: set[tuple[str, ...]] = set()
     keys: list[IndexKey] = []
     allowed = allowed_keys(phase)
@@ -67,11 +69,11 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
             names.wrong(410, f"phase {phase} has no '{name}' to match", at, f"it has {', '.join(allowed)}")
         elif name == "not":
             inner = link_match(value, phase, at, names)
-            tests += [_negated(test) for test in inner.tests]
+            tests += [(name, _negated(test)) for test in inner.tests]
             reads |= inner.reads
         else:
             test, wanted = _key_test(name, value, phase, at, names)
-            tests.append(test)
+            tests.append((name, test))
             reads |= {KEYS[name].paths[phase][:2]} if name in KEYS else TEXT_FIELDS[phase]  # type: ignore[arg-type]
             if name in KEYS and KEYS[name].indexed and not any(_is_broad(each) for each in wanted):
                 keys.append(IndexKey(name, wanted))
@@ -81,7 +83,14 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
     sets = tuple(names.patterns(name, (*path, "pattern")) for name in looked_for if name in names.scope.patterns)
     words = names.values(match.keyword, (*path, "keyword")) if match.keyword is not None else ()
     width = max(map(len, words)) + 2 if words else None
-    return Matching(tuple(tests), frozenset(reads), best, sets, width)
+    return Matching(
+        tests=tuple(test for _, test in tests),
+        unindexed=tuple(test for name, test in tests if best is None or name != best.key),
+        reads=frozenset(reads),
+        index=best,
+        patterns=sets,
+        width=width,
+    )
 
 
 def link_scope(scope: ScopeSpec | None, path: Path, names: FileNames) -> Matching:

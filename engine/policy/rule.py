@@ -43,6 +43,7 @@ class Exemption(msgspec.Struct, frozen=True):
     """An exception: for whom the rule does not hold, until a moment (seconds since 1970)."""
 
     matches: Test | None
+    """Scope and match, without the key of `index`: a candidate of the index has passed that."""
     when: Tree | None
     until: float
     reason: str
@@ -71,6 +72,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     index: IndexKey | None
     matches: Test | None
+    """Scope and match, without the key of `index`: a candidate of the index has passed that."""
     exemptions: tuple[Exemption, ...]
     when: Tree | None
     unless: Tree | None
