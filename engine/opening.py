@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,7 +43,7 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
     audit = None
     if settings.audit.path:
         path = settings.resolve(settings.audit.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent, "audit.path")
         key = content_key(path) if settings.audit.content == "hash" else b""
         audit = AuditLog(path, when_full="drop-and-count", prepare=masker(settings.audit.content, key))
         metrics.watch_audit(audit)
@@ -66,8 +67,18 @@ def _store_url(settings: Settings) -> str:
     if parts.scheme != "sqlite" or parts.path.startswith("//"):
         return url
     path = settings.resolve(parts.path.removeprefix("/")).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent, "state")
     return f"sqlite:///{path}"
+
+
+def _make_folder(folder: Path, setting: str) -> None:
+    """Raises ConfigurationError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        message = f"the folder {folder} cannot be made: {problem.strerror}"
+        help = f"name a place that can be written as {setting}"
+        raise ConfigurationError([error(CONTRADICTION, message, Where(setting), help)]) from problem
 
 
 class Sandbox:

@@ -254,7 +254,7 @@ def test_describe_lists_every_setting_with_its_layer(tmp_path: Path) -> None:
     ("source", "expected"),
     [
         ("server: {host: 0.0.0.0}\n", "E124 lexgate.yaml:1:16 personal mode has no keys, so it cannot listen on '0.0.0.0'"),
-        ("server: {workers: 2}\n", "E124 lexgate.yaml:1:19 2 workers cannot share state in memory://"),
+        ("server: {workers: 2}\nstate: memory://\n", "E124 lexgate.yaml:1:19 2 workers cannot share state in memory://"),
         ("state: mysql://x\n", "E124 lexgate.yaml:1:8 this is no store that can be used"),
         ("default_route: '@codin'\nroutes: {coding: 'a:b'}\n", "E124 lexgate.yaml:1:16 there is no route 'codin'"),
         ("backends: {a: {protocol: openai}}\n", "E124 lexgate.yaml:1:15 backend 'a' needs an http:// or https:// URL"),

@@ -267,6 +267,7 @@ def _with_defaults(settings: Mapping[str, Any], provider: OpenAIMock | None) -> 
         "policies": ["./policies"],
         "reload": {"enabled": False, "last_good": ""},
         "audit": {"path": "audit.jsonl", "content": "full"},
+        "state": "memory://",
     }
     if provider is not None:
         backend = {"protocol": "openai", "base_url": provider.base_url, "api_key": "upstream-key", "models": ["*"]}
