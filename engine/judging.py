@@ -120,7 +120,9 @@ class Judge:
     def _blind(self, phase: Phase, stage: Stage, event: Mapping[str, Any]) -> str:
         """An enforced rule that would refuse, and cannot know whether: it reads state that could not be read."""
         table = self.rules.table(phase, stage)
-        for order in table.index.probe(event) if table is not None else ():
+        if table is None:
+            return ""
+        for order in table.index.probe(event):
             rule = table.rules[order]
             if (
                 rule.denies_on_error

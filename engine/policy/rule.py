@@ -43,7 +43,6 @@ class Exemption(msgspec.Struct, frozen=True):
     """An exception: for whom the rule does not hold, until a moment (seconds since 1970)."""
 
     matches: Test | None
-    """Scope and match, without the key of `index`: a candidate of the index has passed that."""
     when: Tree | None
     until: float
     reason: str
