@@ -259,7 +259,7 @@ class Settings(Section, frozen=True, kw_only=True):
     commands: Annotated[Commands, Meta(description="Commands in chat messages.")] = Commands()
     state: Annotated[
         SecretUrl,
-        Meta(description="Store of counters and sessions: sqlite:///path (relative to this file), memory://, postgresql://… or redis://…"),
+        Meta(description="Store of counters and sessions: sqlite:///path, memory://, postgresql://… or redis://…"),
     ] = SecretUrl("sqlite:///var/lexgate.db")
     audit: Annotated[Audit, Meta(description="The log of decisions.")] = Audit()
     record: Annotated[Record, Meta(description="Recorded exchanges.")] = Record()
