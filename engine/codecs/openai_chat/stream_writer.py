@@ -54,6 +54,8 @@ class Writer:
         self._learned = False
         self._later_attempt = False
         self._begun: set[int] = set()
+        self._owed: set[int] = set()
+        """Choices whose first frame was withheld: the next one must say whose turn it is."""
         self._custom: set[tuple[int, int]] = set()
         self._unsigned: set[int] = set()
 
@@ -72,7 +74,7 @@ class Writer:
         if not chunks:
             self._note_withheld(frame)
             return b""
-        if unchanged and not self._later_attempt and not self._unsigned:
+        if unchanged and not self._later_attempt and not self._unsigned and not self._owed:
             self._note(data, chunks)
             if not self._strip_usage or "usage" not in data:
                 return frame.raw
@@ -111,6 +113,8 @@ class Writer:
 
     def _note_withheld(self, frame: Frame) -> None:
         for chunk in frame.said:
+            if isinstance(chunk, TextDelta | CallOpened) and chunk.choice not in self._begun:
+                self._owed.add(chunk.choice)
             if isinstance(chunk, TextDelta) and chunk.channel == "reasoning" and _DETAILS_KEY in frame.raw:
                 self._unsigned.add(chunk.choice)
 
@@ -187,6 +191,7 @@ class Writer:
         elif "role" not in delta and number not in self._begun:
             delta = {"role": "assistant", **delta}
         self._begun.add(number)
+        self._owed.discard(number)
         for channel, field in (("answer", "content"), ("refusal", "refusal")):
             text = _text(after, channel)
             if text != _text(before, channel):
@@ -259,6 +264,7 @@ class Writer:
         if choice in self._begun:
             return b""
         self._begun.add(choice)
+        self._owed.discard(choice)
         return self._frame(choice, {"role": "assistant", "content": content, "refusal": None})
 
     def _frame(self, choice: int, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
