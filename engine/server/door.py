@@ -22,7 +22,8 @@ def personal_problem(method: str, headers: Headers) -> Problem | None:
     The host must be a loopback name (a page of another name that resolves here is refused), a foreign origin or a
     cross-site fetch is refused, and a POST must say that it is JSON (which no form of a page can).
     """
-    host = header(headers, b"host").decode("latin-1").lower()
+    hosts = [value for name, value in headers if name == b"host"]
+    host = hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
     name = host if host.endswith("]") else host.rpartition(":")[0] if _has_port(host) else host
     if name not in _LOOPBACK_NAMES and not _is_loopback(name):
         message = f"The host '{host}' is not a loopback name: in personal mode only this machine is served."
