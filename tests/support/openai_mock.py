@@ -180,6 +180,13 @@ class OpenAIMock(Provider[Reply]):
         return f"{self.address}/v1"
 
     def direct(self, received: Received) -> tuple[int, bytes] | None:
+        refused = self._refusal(received)
+        if refused is not None or received.method != "GET":
+            return refused
+        models = [{"id": name, "object": "model", "created": CREATED, "owned_by": "mock"} for name in self._models]
+        return 200, json.dumps({"object": "list", "data": models}).encode()
+
+    def _refusal(self, received: Received) -> tuple[int, bytes] | None:
         path = received.path.partition("?")[0]
         if self._api_key and received.headers.get("authorization") != f"Bearer {self._api_key}":
             message = "Incorrect API key provided."
@@ -187,8 +194,7 @@ class OpenAIMock(Provider[Reply]):
         if (received.method, path) not in (("POST", "/v1/chat/completions"), ("GET", "/v1/models")):
             return 404, error_object(f"Invalid URL ({received.method} {path})", "invalid_request_error")
         if received.method == "GET":
-            models = [{"id": name, "object": "model", "created": CREATED, "owned_by": "mock"} for name in self._models]
-            return 200, json.dumps({"object": "list", "data": models}).encode()
+            return None
         try:
             refusal = refusal_of(received.json)
         except ValueError:
