@@ -765,18 +765,27 @@ def _ends(governor: Governor, chunks: Sequence[Chunk]) -> bool:
 
 
 def _written(writer: StreamWriter, chunks: Sequence[Chunk], frame: Frame | None) -> bytes:
-    """The bytes that say the chunks. What was held until the frame came goes in frames of its own in front of it: clients
-    look for the end of an answer, and for one call at a time, where providers put them."""
+    """The bytes that say the chunks. What was held until the frame came goes in frames of its own in front of it, and an
+    end that a rule made behind it: clients look for one call at a time, and for the end alone, where providers put them.
+    """
     if frame is None or chunks is frame.said:
         return writer.write(chunks, frame)
     spoke = any(isinstance(chunk, TextDelta) for chunk in frame.said)
     held: list[Chunk] = []
-    rest: list[Chunk] = []
+    own: list[Chunk] = []
+    end: list[Chunk] = []
+    ends = any(isinstance(chunk, Finished) for chunk in frame.said)
     for chunk in chunks:
-        late = isinstance(chunk, CallOpened | CallDelta) and chunk not in frame.said
-        late = late or (isinstance(chunk, TextDelta) and not spoke)
-        (held if late else rest).append(chunk)
-    return writer.write(held) + writer.write(rest, frame) if held else writer.write(chunks, frame)
+        match chunk:
+            case CallOpened() | CallDelta() if chunk not in frame.said:
+                held.append(chunk)
+            case TextDelta() if not spoke:
+                held.append(chunk)
+            case Finished() if not ends:
+                (held if Closed() in frame.said else end).append(chunk)
+            case _:
+                own.append(chunk)
+    return writer.write(held) + writer.write(own if held or end else chunks, frame) + writer.write(end)
 
 
 def _stop(choice: int) -> Chunk:
