@@ -157,7 +157,7 @@ def test_a_port_in_use_is_said_in_one_line(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_served_is_refused_in_words(folder: Path, flags: Sequence[str], code: int, said: str) -> None:
-    served = Served(folder, *flags)
+    served = Served(folder, "--port", "0", *flags)
     assert served.end() == code
     # Boxes and line ends of the terminal's layout are not the point.
     assert said in re.sub(r"[│\s]+", " ", " ".join(served.lines))
