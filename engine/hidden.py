@@ -85,7 +85,12 @@ def refused_turn(text: str, reasoning: Any, results: Sequence[tuple[ToolCall, st
         parts = (Part(kind="reasoning", text=str(reasoning)), *parts)
     assistant = Message(role="assistant", parts=parts, tool_calls=tuple(call for call, _ in results))
     answers = tuple(
-        Message(role="tool", parts=(Part(kind="text", text=message),), tool_call_id=call.id)
+        # A legacy call of a function has no id: its name stands for one, and its result is a function's.
+        Message(
+            role="function" if call.id == call.name else "tool",
+            parts=(Part(kind="text", text=message),),
+            tool_call_id=call.id,
+        )
         for call, message in results
     )
     return (assistant, *answers)

@@ -1,10 +1,11 @@
 """A tool call that a rule refuses: no byte of it reaches the client, and what happens instead is told to both sides."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.support.openai_mock import Call, OpenAIMock, Reply
+from tests.support.openai_mock import Call, Gate, OpenAIMock, Reply
 
 from .conftest import Serve
 from .talk import BASH, LIST, LOOK, WIPE, ask, asking, heard, usage_of
@@ -421,3 +422,94 @@ def test_only_the_tool_that_is_offered_matters_for_holding(serve: Serve, provide
     raw = lexgate.post(asking(stream=True, tools=[BASH]))
     pieces = [frame for frame in raw.frames[:-1] if frame["choices"][0]["delta"].get("tool_calls")]
     assert len(pieces) > 10
+
+
+def test_rules_that_only_watch_hold_no_call(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = serve("""
+version: 1
+policy: watch
+rules:
+  - {id: watch, phase: tool_call, match: {tool: bash}, actions: [{log: "{{ tool.args.command }}"}]}
+""")
+    provider.script(Reply(calls=(WIPE,), fragment=1))
+    raw = ask(lexgate, stream=True)
+    assert len([frame for frame in raw.frames[:-1] if frame["choices"][0]["delta"].get("tool_calls")]) > 10
+    assert [each["event"] for each in lexgate.logs if each.get("rule")] == ["rm -rf /"]
+
+
+@both
+def test_a_rule_that_cannot_be_evaluated_withholds_the_call(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    lexgate = serve("""
+version: 1
+policy: broken
+rules:
+  - id: broken
+    phase: tool_call
+    when: length(tool.args.nothing) > `1`
+    actions: [{block: No.}]
+""")
+    provider.script(Reply(text="Hm.", calls=(WIPE,)))
+    answer = heard(ask(lexgate, stream=stream))
+    assert (answer.calls, answer.finish) == ((), "stop")
+    assert "broken/broken" in answer.text
+
+
+def test_a_client_that_leaves_during_a_re_ask_cancels_it(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = serve(steering(), settings={"stream": {"keep_alive": 0.02}})
+    gate = Gate()
+    provider.script(wiping("I clean up."), Reply(text="Late.", gate=gate, gate_before=1))
+    with lexgate.open(asking(stream=True)) as answer:
+        answer.until(b"I cle")
+        gate.wait_until_reached()
+    provider.wait_for_disconnect()
+
+
+@both
+def test_a_legacy_function_call_is_steered_in_its_own_form(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    lexgate = serve(steering())
+    function = {"name": "bash", "arguments": WIPE.arguments}
+    head = {"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o"}
+    message = {"role": "assistant", "content": None, "function_call": function}
+    whole = {**head, "choices": [{"index": 0, "message": message, "finish_reason": "function_call"}]}
+    deltas: list[tuple[dict[str, Any], str | None]] = [
+        ({"role": "assistant", "content": None, "function_call": {**function, "arguments": ""}}, None)
+    ]
+    deltas += [({"function_call": {"arguments": piece}}, None) for piece in WIPE.arguments]
+    deltas.append(({}, "function_call"))
+    chunk = {**head, "object": "chat.completion.chunk"}
+    frames = [{**chunk, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas]
+    wire = (*(b"data: " + json.dumps(frame).encode() + b"\n\n" for frame in frames), b"data: [DONE]\n\n")
+    provider.script(Reply(frames=wire) if stream else Reply(body=json.dumps(whole).encode()), Reply(text="Fine."))
+    functions = [{"name": "bash", "parameters": {"type": "object"}}]
+    raw = ask(lexgate, stream=stream, tools=None, functions=functions)
+    assert heard(raw).text == "Fine."
+    assert b"rm" not in raw.body
+    assert provider.requests[1].json["messages"][1:] == [
+        {"role": "assistant", "content": None, "function_call": function},
+        {"role": "function", "name": "bash", "content": MESSAGE},
+    ]
+
+
+@both
+def test_unknown_fields_of_a_refused_call_go_back_to_the_backend(
+    serve: Serve, provider: OpenAIMock, stream: bool
+) -> None:
+    """Gemini's compatible endpoint signs its thoughts there, and refuses a history without them."""
+    lexgate = serve(steering())
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "bash", "arguments": WIPE.arguments},
+        "extra_content": {"google": {"thought_signature": "c2ln"}},
+    }
+    head = {"id": "1", "created": 1, "model": "gpt-4o"}
+    said = {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **call}] if stream else [call]}
+    choice = {"index": 0, "delta" if stream else "message": said, "finish_reason": "tool_calls"}
+    answer = {**head, "object": "chat.completion" + ".chunk" * stream, "choices": [choice]}
+    body = json.dumps(answer).encode()
+    provider.script(
+        Reply(frames=(b"data: " + body + b"\n\n", b"data: [DONE]\n\n")) if stream else Reply(body=body),
+        Reply(text="Ok."),
+    )
+    ask(lexgate, stream=stream)
+    assert provider.requests[1].json["messages"][1]["tool_calls"] == [call]

@@ -161,7 +161,8 @@ def encode_call(call: ToolCall) -> dict[str, Any]:
     inner["name"] = call.name
     if call.arguments != before.arguments:
         inner[text] = call.arguments
-    encoded = {**wire, field: inner}
+    inner.setdefault(text, call.arguments)
+    encoded = {"id": call.id, "type": field, **wire, field: inner}
     if call.id != before.id:
         encoded["id"] = call.id
     return encoded

@@ -188,7 +188,9 @@ class Reader:
             call = choice.calls.get(0)
             if call is None:
                 call = choice.calls[0] = choice.last = _Call(0, call_id(legacy.get("name")))
-            self._advance(call, number, legacy.get("name"), legacy.get("arguments"), None, chunks)
+            name = legacy.get("name")
+            wire = {"name": name} if isinstance(name, str) and name else None
+            self._advance(call, number, name, legacy.get("arguments"), wire, chunks)
 
     def _read_call(self, wire: Mapping[str, Any], number: int, choice: _Choice, chunks: list[Chunk]) -> None:
         custom = wire.get("custom")

@@ -283,7 +283,7 @@ class Writer:
                     if kind == "custom":
                         self._custom.add((choice, index))
                     field, text = self._words(choice, index)
-                    rest = extra if isinstance(extra, dict) else {}
+                    rest = extra if isinstance(extra, dict) and "name" not in extra else {}
                     items[index] = {
                         "index": index,
                         "id": id,

@@ -221,7 +221,7 @@ def test_custom_and_deprecated_calls() -> None:
         delta({"function_call": {"name": "f", "arguments": ""}}),
         delta({"function_call": {"arguments": "{}"}}),
         delta({}, "function_call"),
-    ) == [CallOpened(0, 0, "f", "f"), CallDelta(0, 0, "{}"), Finished(0, "tool_calls")]
+    ) == [CallOpened(0, 0, "f", "f", wire={"name": "f"}), CallDelta(0, 0, "{}"), Finished(0, "tool_calls")]
 
 
 def test_unknown_fields_of_a_call_come_with_it() -> None:
