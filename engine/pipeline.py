@@ -7,7 +7,7 @@ again inside the same response.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -83,12 +83,13 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct):
-    """What goes out: a whole body, or one that is still being made."""
+    """What goes out: a whole body, or one that is still being made; `failing` says a problem inside such a one."""
 
     status: int
     headers: Headers
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
+    failing: Callable[[Problem], bytes] | None = None
 
 
 class House(msgspec.Struct, frozen=True):
@@ -350,8 +351,13 @@ class _Passage:
             raise
         if done:
             begun = first.result()
-            return Reply(200, self._headers(_EVENT_STREAM, attempts.passed_headers), chunks=_from(begun, stream))
-        return Reply(200, self._headers(_EVENT_STREAM), chunks=self._late(first, stream))
+            headers, chunks = self._headers(_EVENT_STREAM, attempts.passed_headers), _from(begun, stream)
+        else:
+            headers, chunks = self._headers(_EVENT_STREAM), self._late(first, stream)
+        return Reply(200, headers, chunks=chunks, failing=lambda problem: self._writer().error(problem))
+
+    def _writer(self) -> StreamWriter:
+        return self.codec.writer(self.view.exchange)
 
     async def _late(self, first: asyncio.Future[bytes], stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """A stream that was promised before its first event: keep-alives until it comes, then all of it."""

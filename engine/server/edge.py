@@ -74,7 +74,7 @@ class Edge:
         id = house.world.new_id()
         metrics.in_flight += 1
         watch: _Departure | None = None
-        began = False
+        reply: Reply | None = None
         try:
             body = await self._admitted(house, scope, receive)
             if body is None:
@@ -87,7 +87,6 @@ class Edge:
             incoming = Incoming(codec, body, scope["headers"], self._caller(scope, house), id, _query(scope))
             watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
-            began = True
             if reply.chunks is None:
                 watch.stop()
                 await _send_whole(send, reply)
@@ -99,12 +98,14 @@ class Edge:
         except Exception:
             # The outermost edge: whatever it was, the client is answered, and the log has it.
             house.world.log.exception("exchange failed", request=id, path=scope["path"])
-            if not began:
-                message = f"The proxy failed; its log has the reason (request {id})."
-                problem = Problem(status=500, message=message, kind="server_error", code="internal_error")
+            message = f"The proxy failed; its log has the reason (request {id})."
+            problem = Problem(status=500, message=message, kind="server_error", code="internal_error")
+            if reply is None:
                 metrics.answered(codec.protocol.value, "", "", problem.status, 0.0)
                 await _send_whole(send, _refusal(codec, problem, live, id))
             else:
+                if reply.failing is not None:
+                    await send({"type": "http.response.body", "body": reply.failing(problem), "more_body": True})
                 raise  # so that the connection is closed: what was begun must not look whole
         finally:
             metrics.in_flight -= 1

@@ -1,5 +1,6 @@
 """How an answer ends: judged when it is whole, told when it is done, and never as a success where it was none."""
 
+import http.client
 import json
 from typing import Any
 
@@ -380,3 +381,21 @@ def test_the_provider_may_answer_a_stream_in_one_frame(serve: Serve, provider: O
     answer = heard(raw := ask(lexgate, stream=True))
     assert (answer.text, answer.calls, answer.finish) == ("a [falcon]\n\nFine.", (), "stop")
     assert b"rm" not in raw.body
+
+
+def test_a_mistake_of_our_own_inside_a_stream_is_told_and_never_looks_whole(
+    serve: Serve, provider: OpenAIMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lexgate = serve(judging("count: {key: answers}", ""))
+    provider.script(Reply(text="The secret is out."))
+
+    async def broken(*_: Any) -> Any:
+        raise ValueError("the store has a mistake")
+
+    monkeypatch.setattr(lexgate.house.world.store, "commit", broken)
+    with lexgate.open(asking(stream=True)) as answer:
+        seen = answer.until(b"internal_error")
+        with pytest.raises(http.client.IncompleteRead):
+            list(answer.pieces())
+    assert b"[DONE]" not in seen
+    assert b"mistake" not in seen
