@@ -301,10 +301,17 @@ def test_pages_say_what_they_are_and_are_safe_to_show(folder: Path, serving: Any
 
 @pytest.mark.slow
 def test_of_50_edits_each_is_in_force_within_a_second(folder: Path, serving: Any) -> None:
-    """From the write to the first answer under it, asked all the time, with every shipped pack on."""
+    """From the write to the first answer under it, asked all the time, with every shipped pack on.
+
+    The process that compiles starts beside the server; an edit in its first second waits for it.
+    """
     shipped = Path(__file__).parents[2] / "policies"
     configure(folder, {"packs": {path.stem: {} for path in shipped.glob("*.yaml")}})
     served = serving().wait_until_ready()
+    began = time.monotonic()
+    while (compiler := json.loads(served.ask("GET", "/policy/status")[2])["compiler"])["busy"] or not compiler["pid"]:
+        assert time.monotonic() - began < PATIENCE
+        time.sleep(0.05)
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE)
     body = json.dumps(asking("banana", tools=None)).encode()
 
