@@ -103,7 +103,7 @@ class Writer:
             case "content_block_start":
                 return self._started(data, frame, chunks, same)
             case "content_block_stop":
-                return self._stopped(data, frame)
+                return self._stopped(data, frame, chunks)
             case "message_delta":
                 return self._ending(data, frame, chunks, same)
             case "message_start" if self._begun:
@@ -169,9 +169,11 @@ class Writer:
             self._kept_back[data.get("index")] = call
             self._results.setdefault(call, []).append(data)
             return b""
-        before = self._close() + self._begin()
+        field, _ = TEXT_OF_BLOCK.get(text_of(wire.get("type")), ("", ""))
+        before = self._fresh([chunk for chunk in chunks if isinstance(chunk, TextDelta) and not field])
+        before += self._close() + self._begin()
         self._next = self._enter(data, self._next)
-        block, (field, _) = self._open, TEXT_OF_BLOCK.get(text_of(wire.get("type")), ("", ""))
+        block = self._open
         if block is not None and field and not same:
             block.came, block.wrote = text_of(wire.get(field)), _text(chunks)
             data = {**data, "content_block": {**wire, field: block.wrote}}
@@ -205,19 +207,23 @@ class Writer:
             return b""  # it quotes what the altered text was taken from
         return self._passed(data, frame)
 
-    def _stopped(self, data: dict[str, Any], frame: Frame) -> bytes:
+    def _stopped(self, data: dict[str, Any], frame: Frame, chunks: Sequence[Chunk]) -> bytes:
         source = data.get("index")
         if source in self._kept_back:
             self._results[self._kept_back.pop(source)].append(data)
             return b""
+        before = self._fresh([chunk for chunk in chunks if isinstance(chunk, TextDelta)])
         block = self._open
         if block is None or block.source != source:
-            return b""
+            return before
         if not block.whole:
             block.ended = True  # what is held of its text may yet come
-            return b""
+            return before
+        if block.signature:
+            block.ended = True
+            return before + self._close()
         self._open = None
-        return self._passed(data, frame)
+        return before + self._passed(data, frame)
 
     def _ending(self, data: dict[str, Any], frame: Frame, chunks: Sequence[Chunk], same: bool) -> bytes:
         out = [self._fresh([chunk for chunk in chunks if not isinstance(chunk, Finished | UsageReported)])]
