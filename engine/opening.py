@@ -12,8 +12,8 @@ from engine.codecs.base import BadRequest, Codec
 from engine.diagnostics import ConfigurationError, Where, error
 from engine.language.shell import DEFAULT_TOOLS
 from engine.model.exchange import Protocol
-from engine.pipeline import House
-from engine.routing import Routes
+from engine.passage.replies import House
+from engine.passage.routing import Routes
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, sandbox_answer

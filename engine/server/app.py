@@ -16,11 +16,11 @@ from engine.codecs import CODECS, PATHS
 from engine.codecs.base import Problem
 from engine.model.exchange import Protocol
 from engine.opening import open_house
-from engine.pipeline import House
+from engine.passage.reading import reading_of
+from engine.passage.replies import House
 from engine.policy.live import Attempt, Live
 from engine.policy.recipe import recipe_of
 from engine.policy.ruleset import RuleSet
-from engine.reading import reading_of
 from engine.server.door import personal_problem
 from engine.server.edge import Edge
 from engine.settings import Loaded

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from engine.codecs.base import Codec, Problem
 from engine.diagnostics import LexgateError
-from engine.pipeline import House, Incoming, Reply, handle
+from engine.passage.replies import House, Incoming, Reply
+from engine.passage.view import Caller
+from engine.pipeline import handle
 from engine.policy.live import Live
 from engine.server.door import client_address, header, personal_problem
-from engine.view import Caller
 from engine.world.http.base import Headers
 
 Scope = MutableMapping[str, Any]

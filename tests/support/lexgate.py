@@ -22,7 +22,7 @@ import structlog
 import uvicorn
 from structlog.testing import LogCapture
 
-from engine.pipeline import House
+from engine.passage.replies import House
 from engine.policy.live import Attempt, Live
 from engine.server.app import make_app
 from engine.settings import load_settings

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.model.exchange import Exchange, Message, ToolCall
-from engine.view import Session, View
+from engine.passage.view import Session, View
 from engine.world import World
 from engine.world.store import base as store
 

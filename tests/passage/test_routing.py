@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.model.plan import Leg, PlanError, parse_plan
-from engine.routing import NotServed, Routes, legs_in_order, with_model
+from engine.passage.routing import NotServed, Routes, legs_in_order, with_model
 from engine.settings.model import Backend, Settings
 
 

@@ -11,15 +11,15 @@ from msgspec.structs import replace
 
 from engine.codecs.base import BadAnswer, Codec, Problem
 from engine.diagnostics import LexgateError
-from engine.judging import Judge
 from engine.model.decision import Decision
 from engine.model.effects import Block, Patch, SetHeader
 from engine.model.exchange import Exchange, Usage
 from engine.model.folding import folded, with_header
 from engine.model.phases import Phase
 from engine.model.plan import Leg, Plan
-from engine.routing import legs_in_order, with_model
-from engine.view import Taken, estimated_tokens
+from engine.passage.judging import Judge
+from engine.passage.routing import legs_in_order, with_model
+from engine.passage.view import Taken, estimated_tokens
 from engine.world import World
 from engine.world.http.base import (
     BodyTooLarge,

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.judging import Judge
 from engine.language.patterns import PatternSet, compile_pattern
 from engine.model.decision import Decision
 from engine.model.effects import Block, Drop, Patch, Respond, Steer
@@ -29,8 +28,9 @@ from engine.model.exchange import (
 )
 from engine.model.folding import with_call_args
 from engine.model.phases import Phase
+from engine.passage.judging import Judge
+from engine.passage.view import call_section
 from engine.policy.ruleset import POLICY_ERROR
-from engine.view import call_section
 
 CONTEXT: Final = 256
 """Code points already sent that stand in front of a text window."""

@@ -1,7 +1,7 @@
 """Where hidden turns are kept, and where they are put back."""
 
-from engine.hidden import HiddenTurn, kept, key_of, keys_in, put_back, refused_turn
 from engine.model.exchange import Exchange, Message, Part, Protocol, ToolCall
+from engine.passage.hidden import HiddenTurn, kept, key_of, keys_in, put_back, refused_turn
 
 CALL = ToolCall(id="call_1", name="bash", arguments='{"command":"rm"}')
 TURN = refused_turn("I clean up.", "", [(CALL, "Do not.")])

@@ -32,10 +32,10 @@ from engine.model.effects import (
 )
 from engine.model.exchange import Exchange
 from engine.model.phases import Phase
+from engine.passage.reading import STATE, Reading
+from engine.passage.view import Fields, View, estimated_tokens
 from engine.policy.record import Subject, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage
-from engine.reading import STATE, Reading
-from engine.view import Fields, View, estimated_tokens
 from engine.world import World
 from engine.world.store import base as store
 

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from engine.judging import Judge
 from engine.language.shell import DEFAULT_TOOLS
 from engine.model.exchange import (
     CallDelta,
@@ -23,10 +22,11 @@ from engine.model.exchange import (
 )
 from engine.model.exchange import Usage as Tokens
 from engine.opening import open_house
-from engine.reading import Reading
+from engine.passage.governor import NOT_EXECUTED, Governor
+from engine.passage.judging import Judge
+from engine.passage.reading import Reading
+from engine.passage.view import Caller, View
 from engine.settings.model import Audit, Settings
-from engine.stream import NOT_EXECUTED, Governor
-from engine.view import Caller, View
 from tests.policy.rules import rules
 
 WORDS = "patterns: {words: {falcon: bluefalcon}, long: {tail: 'x[a-z]{0,8}y'}}"

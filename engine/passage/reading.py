@@ -11,9 +11,9 @@ from engine.language.globs import any_glob_matcher
 from engine.language.patterns import Pattern, PatternSet
 from engine.model.exchange import Exchange
 from engine.model.phases import Phase
+from engine.passage.view import Fields, wanted_fields
 from engine.policy.rule import Rule
 from engine.policy.ruleset import RuleSet, Stage
-from engine.view import Fields, wanted_fields
 
 _GOVERNING: Final = frozenset({Kind.VERDICT, Kind.PROTECT, Kind.TRANSFORM})
 STATE: Final = frozenset({("session",), ("session", "vars"), ("session", "labels"), ()})

@@ -1,0 +1,81 @@
+"""What comes in and what goes out: the request as the server hands it over, and the shapes of every reply."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import msgspec
+
+from engine.codecs.base import Codec, Problem
+from engine.language.shell import ShellTools
+from engine.passage.routing import Routes
+from engine.passage.view import Caller
+from engine.policy.ruleset import RuleSet
+from engine.world import World
+from engine.world.backends import CREDENTIALS
+from engine.world.http.base import Headers
+
+_PASSED: Final = (
+    b"openai-",
+    b"anthropic-",
+    b"x-ratelimit-",
+    b"x-request-id",
+    b"request-id",
+    b"retry-after",
+    b"x-goog-",
+)
+EVENT_STREAM: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON: Final = (b"content-type", b"application/json")
+_NOT_READABLE: Final = CREDENTIALS | {
+    *(b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length"),
+}
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A request as it came in: `headers` with lower-case names, `caller` as the server authenticated it."""
+
+    codec: Codec
+    body: bytes
+    headers: Headers
+    caller: Caller
+    id: str
+    query: str = ""
+    path: dict[str, str] | None = None
+
+
+class Reply(msgspec.Struct):
+    """What goes out: a whole body, or one that is still being made; `failing` says a problem inside such a one."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
+    failing: Callable[[Problem], bytes] | None = None
+
+
+class House(msgspec.Struct, frozen=True):
+    """What all exchanges share: the world, the routes, the table of tools that carry commands."""
+
+    world: World
+    routes: Routes
+    shell_tools: ShellTools
+
+
+def readable(headers: Headers) -> dict[str, str]:
+    """Headers as rules may read them: no credentials, no cookies, nothing of the connection."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name not in _NOT_READABLE}
+
+
+def own_headers(rules: RuleSet, decision: str) -> Headers:
+    return [(b"x-lexgate-revision", rules.revision.encode() or b"none"), (b"x-lexgate-decision", decision.encode())]
+
+
+def passed_headers(headers: Headers) -> Headers:
+    """The upstream's headers that its protocol defines for clients."""
+    return [(name, value) for name, value in headers if name.startswith(_PASSED)]
+
+
+def problem_reply(codec: Codec, problem: Problem, headers: Headers) -> Reply:
+    more = headers
+    if problem.retry_after is not None and not any(name == b"retry-after" for name, _ in headers):
+        more = [*headers, (b"retry-after", b"%d" % max(1, round(problem.retry_after + 0.499)))]
+    return Reply(problem.status, [JSON, *more], codec.encode_problem(problem))

@@ -1,0 +1,96 @@
+"""A whole answer: read to its end, governed as a stream of one chunk a channel, and said again where a rule changed it."""
+
+import asyncio
+from typing import Final
+
+from msgspec.structs import replace
+
+from engine.codecs.base import BadAnswer
+from engine.model.exchange import (
+    Answer,
+    Chunk,
+    Exchange,
+)
+from engine.passage.answers import CHANNEL_OF, chunks_of, rebuilt, replaced_by, with_said
+from engine.passage.attempts import Attempts
+from engine.passage.passage import Passage, refused_late
+from engine.passage.replies import (
+    JSON,
+    Reply,
+    passed_headers,
+)
+from engine.world.http.base import Headers, TransportError
+
+ANSWER_LIMIT: Final = 64_000_000
+
+
+async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> Reply:
+    exchange = passage.view.exchange
+    reads = passage.reads()
+    try:
+        while True:
+            response = await attempts.begin(sent)
+            try:
+                body = await response.read(ANSWER_LIMIT)
+            except TransportError as error:
+                raise attempts.broken(error) from error
+            headers = passed_headers(response.headers)
+            if not reads or (
+                not passage.turns and passage.reading.reads_calls_alone and not passage.codec.may_hold_calls(body)
+            ):
+                return await _untouched(passage, body, headers, attempts)
+            try:
+                answer = passage.codec.decode_answer(body)
+            except BadAnswer as bad:
+                raise attempts.unreadable(bad) from bad
+            governor = passage.governor(len(answer.choices))
+            before = chunks_of(answer)
+            after: list[Chunk] = []
+            for chunk in before:
+                after += await governor.feed((chunk,))
+            governor.usage = answer.usage
+            passage.bill(answer.usage)
+            await attempts.end(answer.usage)
+            if governor.error is not None:
+                raise refused_late(governor.error)
+            if governor.refusal is None:
+                break
+            sent = passage.asked_again(sent, governor)
+    except asyncio.CancelledError:
+        # The client went away: what the backend did by then is counted all the same.
+        used = passage.estimated()
+        passage.bill(used)
+        await attempts.close(used)
+        await passage.done("cancelled", used)
+        raise
+    finally:
+        await attempts.close()
+    answer = _with_earlier_words(passage, rebuilt(answer, before, after))
+    message = await passage.judge_response(governor)
+    if message is not None:
+        answer = replaced_by(answer, message)
+    await passage.remembered(governor)
+    return Reply(200, passage.headers(JSON, headers), passage.codec.encode_answer(answer, exchange))
+
+
+async def _untouched(passage: Passage, body: bytes, headers: Headers, attempts: Attempts) -> Reply:
+    """An answer that no rule reads goes on as the bytes that came."""
+    usage = passage.codec.usage_of(body)
+    passage.bill(usage)
+    await attempts.end(usage)
+    await passage.done("", usage)
+    return Reply(200, passage.headers(JSON, headers), body)
+
+
+def _with_earlier_words(passage: Passage, answer: Answer) -> Answer:
+    """What refused turns said to the client stands in front of what the last one says, as in a stream."""
+    if not passage.turns or not answer.choices:
+        return answer
+    first = answer.choices[0]
+    parts = first.parts
+    for kind, channel in CHANNEL_OF.items():
+        earlier = "".join(each.text(channel) for each in passage.answers[:-1])
+        if earlier:
+            parts = with_said(parts, kind, earlier + first.said(kind))
+    choices = (replace(first, parts=parts), *answer.choices[1:])
+    return replace(answer, choices=choices, usage=passage.shown(answer.usage), body=None)
