@@ -45,7 +45,7 @@ def _print(proof: Proof) -> None:
     failed = len(proof.failures)
     files = plural(len({each.where.file for each in proof.results}), "file")
     if not proof.results:
-        said = Text("no tests")
+        said = Text("no test was run, because of these errors" if proof.diagnostics else "no tests")
     elif failed:
         said = Text.assemble((f"{failed} of {plural(len(proof.results), 'test')} failed", "bold red"), f" in {files}")
     else:

@@ -2,12 +2,13 @@
 
 from engine.documents.comments import Suppression, suppressions
 from engine.documents.document import Document, Step
-from engine.documents.load import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, load, read
+from engine.documents.load import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, NOT_TEXT, load, read
 
 __all__ = [
     "MAX_CHARACTERS",
     "MAX_DEPTH",
     "MAX_NODES",
+    "NOT_TEXT",
     "Document",
     "Step",
     "Suppression",

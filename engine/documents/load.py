@@ -32,6 +32,10 @@ SYNTAX, DUPLICATE_KEY, KEY_NOT_TEXT, TAG, MERGE_KEY, ALIAS, NUMBER, SECOND_DOCUM
 
 # What YAML allows, less the line breaks that YAML 1.1 (and so libyaml) sees where 1.2 and every editor see none.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+NOT_TEXT: Final = "\ufffe"
+"""Stands for bytes that are no UTF-8, where whoever read the file put it; no text has it, so nothing else is meant."""
+_NOT_UTF8: Final = "this file is not UTF-8"
+_SAVE_AS_UTF8: Final = "save the file in the encoding UTF-8"
 _CONSTANTS: dict[str, bool | None] = dict.fromkeys(["", "~", "null", "Null", "NULL"]) | {
     **dict.fromkeys(["true", "True", "TRUE"], True),
     **dict.fromkeys(["false", "False", "FALSE"], False),
@@ -72,7 +76,7 @@ def read(path: Path, file: str | None = None) -> Document:
         line = data.count(b"\n", 0, problem.start) + 1
         column = len(data[data.rfind(b"\n", 0, problem.start) + 1 : problem.start].decode("utf-8", "replace")) + 1
         where = Where(file, line, column, line, column + 1)
-        found = error(CHARACTER, "this file is not UTF-8", where, "save the file in the encoding UTF-8")
+        found = error(CHARACTER, _NOT_UTF8, where, _SAVE_AS_UTF8)
         return Document(file, data.decode("utf-8", "replace"), None, [found], Nodes())
 
 
@@ -88,6 +92,10 @@ def load(source: str, file: str, *, pure: bool = False) -> Document:
         text = f"the file has {len(source):,} characters; at most {MAX_CHARACTERS:,} are read"
         return Document(file, "", None, [error(TOO_LARGE, text, Where(file), "split it into several files")], Nodes())
     if not (source.isascii() and source.isprintable()):
+        at = source.find(NOT_TEXT)
+        if at >= 0:
+            wrong = error(CHARACTER, _NOT_UTF8, blank.span(at, at + 1), _SAVE_AS_UTF8)
+            return Document(file, source, None, [wrong], Nodes())
         refused = [_forbidden(blank, match) for match, _ in zip(_FORBIDDEN.finditer(source), range(20), strict=False)]
         if refused:
             return Document(file, source, None, refused, Nodes())

@@ -190,6 +190,10 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
             allowed = [str(each) for each in ([wanted] if wrong.validator == "const" else wanted)]
             near = difflib.get_close_matches(str(wrong.instance), allowed, n=1)
             help = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(allowed)}"
+            if near == [wrong.instance]:  # what differs is the kind of the value: `version: "1"`
+                help = f"write it without quotes: {wrong.instance}"
+            elif len(allowed) == 1:
+                help = f"write {allowed[0]}"
             yield diagnose(135, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
         case "type":
             wanted_types = {wanted} if isinstance(wanted, str) else set(wanted)

@@ -15,7 +15,16 @@ from engine.settings import DEFAULT, Layer, Loaded
 
 from .compile import PolicySource
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
-from .sources import CONFIGURATION, catalogue_of, configured, grant_of, pack_source, policy_files, read_source
+from .sources import (
+    CONFIGURATION,
+    catalogue_of,
+    configured,
+    grant_of,
+    pack_source,
+    policy_files,
+    read_source,
+    said_of,
+)
 
 STEADY_WITHIN: Final = 10.0
 """Seconds after which files that keep changing are given up until they are quiet."""
@@ -154,7 +163,8 @@ def _found(origin: Origin) -> Found:
         sources = tuple(_read(file, origin) for file in policy_files(path))
         return Found(origin, sources, missing=not os.path.lexists(path) or not path.exists())
     except OSError as problem:
-        return Found(origin, problem=problem.strerror or str(problem))
+        said = said_of(problem, Path(origin.path))
+        return Found(origin, problem=said.encode("utf-8", "replace").decode())
 
 
 def _read(file: Path, origin: Origin) -> PolicySource:

@@ -1,6 +1,8 @@
 """Finds policy files: below paths as a user names them, and as a configuration lists sources and packs."""
 
+import errno
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,6 +12,7 @@ import msgspec
 
 from engine import resources
 from engine.diagnostics import ConfigurationError, Diagnostic, Where, error, warning
+from engine.documents import NOT_TEXT
 from engine.language.shell import DEFAULT_TOOLS, ShellTools
 from engine.settings import Loaded, Scope, Settings, load_settings
 from engine.settings import PolicySource as Listed
@@ -26,7 +29,7 @@ NOT_POLICIES: Final = frozenset({"cases"})
 """Folders of events and recordings, which are no policies."""
 
 _REQUIRED_VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_NOT_TEXT: Final = re.compile("[\udc80-\udcff]")
+_NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _STANDS_FOR_ANY: Final = "http://not-set.invalid"
 """The value of a variable that is not set where a configuration is only judged: it passes for a key and for a URL."""
 
@@ -184,9 +187,20 @@ def pack_source(name: str) -> PolicySource | None:
 
 
 def read_source(file: Path, grant: Grant = UNLIMITED) -> PolicySource:
-    """One file from disk. For bytes that are not UTF-8 stands a character that the YAML reader refuses at its place."""
+    """One file from disk. For bytes that are not UTF-8 stands a character that the YAML reader refuses at its place.
+
+    Raises OSError, also for what is no regular file: a pipe would keep the reader waiting for ever.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(file))
     text = file.read_bytes().decode("utf-8", "surrogateescape")
-    return PolicySource(str(file), text if text.isascii() else _NOT_TEXT.sub("\ufffe", text), grant)
+    return PolicySource(str(file), text if text.isascii() else _NOT_UTF8.sub(NOT_TEXT, text), grant)
+
+
+def said_of(problem: OSError, path: Path) -> str:
+    """What kept the policies at `path` from being read, and in which file, where that is another one."""
+    said = problem.strerror or str(problem)
+    return said if problem.filename in (None, str(path)) else f"{problem.filename}: {said}"
 
 
 def _listed_source(
@@ -197,7 +211,7 @@ def _listed_source(
         files = policy_files(path)
         sources = [read_source(file, grant_of(listed)) for file in files]
     except OSError as problem:
-        return (), [error(150, f"the policies in {path} cannot be read: {problem.strerror}", where)]
+        return (), [error(150, f"the policies in {path} cannot be read: {said_of(problem, path)}", where)]
     if not path.exists():
         return (), [error(150, f"there is no file or folder {path}", where, "it stands under `policies:`")]
     if not files:

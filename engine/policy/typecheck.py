@@ -80,10 +80,10 @@ def _known(names: FileNames, definitions: Mapping[str | int, Node], phase: Phase
 def _definition_findings(
     spec: PolicySpec, names: FileNames, definitions: Mapping[str | int, Node]
 ) -> Iterator[Diagnostic]:
-    """A definition is right where it is used; one that fits no phase of the file's rules is said once."""
-    phases = list(dict.fromkeys(rule.phase for rule in spec.rules)) or list(Phase)
+    """A definition is right where it is used; one that nobody uses, or only a rule that cannot be read, in some phase."""
+    phases = list(dict.fromkeys(rule.phase for rule in spec.rules))
     for name, node in definitions.items():
-        using = [phase for phase in phases if _is_used(str(name), phase, names, definitions)] or phases
+        using = [phase for phase in phases if _is_used(str(name), phase, names, definitions)] or list(Phase)
         use = next(each for each in names.uses if each.path == ("definitions", name))
         results = []
         for phase in using:

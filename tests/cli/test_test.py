@@ -47,7 +47,8 @@ def test_a_file_that_does_not_load_is_a_finding(run: Run, folder: Path) -> None:
     shown = run("test", "shell.yaml")
     assert shown.code == 1
     assert "unknown action 'ster'" in shown.out
-    assert "no tests" in shown.out
+    assert "1 error in 1 file" in shown.out, "the definition that only the wrong rule uses is no second mistake"
+    assert shown.out.endswith("no test was run, because of these errors\n")
 
 
 def test_overrides_and_grants_do_not_change_what_a_file_proves(run: Run, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """A configuration becomes a recipe that another process can follow, and what is missing is told from what vanished."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -91,3 +93,14 @@ def test_bytes_that_are_no_text_are_said_at_their_place(tmp_path: Path) -> None:
     answer = Compiler().answer(Order(Recipe((Origin(str(tmp_path)),))))
     assert [(each.code, each.where.line, each.where.column) for each in answer.diagnostics] == [("E110", 2, 9)]
     assert msgspec.json.encode(answer)
+
+
+@pytest.mark.parametrize("make", [lambda file: file.symlink_to("nowhere.yaml"), os.mkfifo], ids=["dangling", "pipe"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """Reading a pipe would never end."""
+    (tmp_path / "own").mkdir()
+    make(tmp_path / "own" / "lost.yaml")
+    recipe = configured(tmp_path, "policies: [own]\n")
+    (said,) = Compiler().answer(Order(recipe)).diagnostics
+    assert said.code == "E430"
+    assert f"{tmp_path / 'own' / 'lost.yaml'}: " in said.message

@@ -249,6 +249,11 @@ def test_a_file_without_its_head_is_said(head: str, message: str) -> None:
     assert [each.message for each in read_policy(head, "p.yaml").diagnostics] == [message]
 
 
+def test_a_number_in_quotes_is_said_to_be_one() -> None:
+    (said,) = read_policy("version: '1'\npolicy: p", "p.yaml").diagnostics
+    assert said.help == "write it without quotes: 1"
+
+
 def test_every_mistake_of_a_file_is_said_at_once() -> None:
     _, diagnostics = read("mode: on\nrules: [{id: r, phase: request, actions: [{tag: 3}], x: 1}]\nsets: {a: 1}")
     assert sorted(each.where.line for each in diagnostics) == [3, 4, 4, 5]

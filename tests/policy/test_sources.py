@@ -7,6 +7,7 @@ import pytest
 from engine.model.effects import Block
 from engine.policy.compile import compile_policies
 from engine.policy.given import complete_event
+from engine.policy.read import read_policy
 from engine.policy.sources import (
     configurations,
     configured,
@@ -120,6 +121,8 @@ def test_bytes_that_are_not_utf8_can_be_digested_and_are_refused_by_the_reader(t
     assert len(source.digest) == 64
     (loose,) = find_sets([file], {})
     assert loose.sources[0].text == "version: 1\npolicy: \ufffe\n"
+    (said,) = read_policy(loose.sources[0].text, "a.yaml").diagnostics
+    assert (str(said.where), said.message) == ("a.yaml:2:9", "this file is not UTF-8")
 
 
 PACK = """\
