@@ -44,8 +44,8 @@ _NO_ROOM: Final = "two tool calls of the upstream's stream are interleaved, whic
 class _Block(msgspec.Struct):
     """The block that is open at the client.
 
-    `source` is its index upstream, None where it is ours. `came` and `wrote` are its text since something was first
-    changed: while they differ, some of it is held or was altered. `ended`: upstream has ended it. `signature` waits.
+    `source` is its index upstream, None where it is ours. `owed` is text that came and was not written yet; `altered`:
+    something else was written. `ended`: upstream has ended it. `signature` waits until nothing is owed.
     """
 
     index: int
@@ -53,14 +53,24 @@ class _Block(msgspec.Struct):
     source: Any = None
     call: int = -1
     id: str = ""
-    came: str = ""
-    wrote: str = ""
+    owed: str = ""
+    altered: bool = False
     ended: bool = False
     signature: str = ""
 
     @property
     def whole(self) -> bool:
-        return self.came == self.wrote
+        return not (self.altered or self.owed)
+
+    def come(self, text: str) -> None:
+        if not self.altered:
+            self.owed += text
+
+    def write(self, text: str) -> None:
+        if self.owed.startswith(text):
+            self.owed = self.owed[len(text) :]
+        else:
+            self.owed, self.altered = "", True
 
 
 class Writer:
@@ -175,8 +185,10 @@ class Writer:
         self._next = self._enter(data, self._next)
         block = self._open
         if block is not None and field and not same:
-            block.came, block.wrote = text_of(wire.get(field)), _text(chunks)
-            data = {**data, "content_block": {**wire, field: block.wrote}}
+            now = _text(chunks)
+            block.come(text_of(wire.get(field)))
+            block.write(now)
+            data = {**data, "content_block": {**wire, field: now}}
         opened = next((chunk.index for chunk in chunks if isinstance(chunk, CallOpened)), -1)
         if block is not None:
             block.call = opened
@@ -194,7 +206,7 @@ class Writer:
             if block is not None:
                 if same and block.whole:
                     return self._passed(data, frame)
-                block.came += _text(frame.said)
+                block.come(_text(frame.said))
             return b"".join(
                 [self._say(chunk, data) if isinstance(chunk, TextDelta) else self._fresh((chunk,)) for chunk in chunks]
             )
@@ -203,7 +215,7 @@ class Writer:
         if kind == "signature_delta" and not block.whole:
             block.signature = text_of(delta.get("signature"))
             return b""
-        if kind == "citations_delta" and not block.came.startswith(block.wrote):
+        if kind == "citations_delta" and block.altered:
             return b""  # it quotes what the altered text was taken from
         return self._passed(data, frame)
 
@@ -315,7 +327,7 @@ class Writer:
             empty = {"type": "thinking", "thinking": "", "signature": ""} if thinks else {"type": "text", "text": ""}
             before = self._open_block(empty)
         if self._open is not None:
-            self._open.wrote += chunk.text
+            self._open.write(chunk.text)
         kind, field = ("thinking_delta", "thinking") if thinks else ("text_delta", "text")
         return before + self._block_delta(kind, field, chunk.text, data)
 
