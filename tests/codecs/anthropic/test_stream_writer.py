@@ -1,6 +1,6 @@
 """Streams are written as they came where nothing changed, and as one well-formed message where something did."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -58,6 +58,31 @@ class Governing:
         return self.writer.write(said if out == list(said) else out, frame)
 
 
+class Lagging:
+    """What a hold-back does: each text goes out with the next one of its channel, or with the end; with `late`, before
+    its block ends."""
+
+    def __init__(self, change: Callable[[str], str] = str, late: bool = False) -> None:
+        self.change = change
+        self.late = late
+        self.writer = writer()
+        self.held: dict[str, TextDelta] = {}
+
+    def __call__(self, frame: Frame, said: Sequence[Chunk]) -> bytes:
+        out: list[Chunk] = []
+        for chunk in said:
+            if isinstance(chunk, TextDelta):
+                if chunk.channel in self.held:
+                    out.append(self.held.pop(chunk.channel))
+                self.held[chunk.channel] = replace(chunk, text=self.change(chunk.text))
+            elif isinstance(chunk, Finished) or (self.late and frame.data["type"] == "content_block_stop"):
+                out += [*self.held.values(), chunk]
+                self.held.clear()
+            else:
+                out.append(chunk)
+        return self.writer.write(out, frame)
+
+
 def content_of(wire: bytes) -> list[Any]:
     content: list[Any] = assembled(wire)["content"]
     return content
@@ -103,24 +128,14 @@ def test_changed_text_is_written_into_its_event() -> None:
     assert b"secret" not in written
 
 
-def test_altered_text_takes_its_citations_with_it_and_held_text_does_not() -> None:
-    for change, cited in ((str.upper, 0), (str, 1)):
-        output = writer()
-        held: list[Chunk] = []
-
-        def write(
-            frame: Frame, said: Sequence[Chunk], change: Any = change, output: Any = output, held: Any = held
-        ) -> bytes:
-            now = [*held, *(each for each in said if not isinstance(each, TextDelta))]
-            held[:] = [replace(each, text=change(each.text)) for each in said if isinstance(each, TextDelta)]
-            if any(isinstance(each, Finished | TextDelta) for each in said):
-                return bytes(output.write(now, frame))
-            held[:], now = [*now[: len(now) - len(said)], *held], list(said)
-            return bytes(output.write(now, frame))
-
-        blocks = content_of(rewritten(wire_of(reply(Text("it rains", citations=1), piece=3)), write))
-        assert len(blocks[0].get("citations") or ()) == cited
-        assert blocks[0]["text"] == change("it rains")
+@pytest.mark.parametrize(("change", "cited"), [(str, 1), (str.upper, 0)])
+def test_altered_text_takes_its_citations_with_it_and_held_text_does_not(
+    change: Callable[[str], str], cited: int
+) -> None:
+    wire = wire_of(reply(Text("it rains", citations=1), piece=3))
+    (block,) = content_of(rewritten(wire, Lagging(change)))
+    assert len(block.get("citations") or ()) == cited
+    assert block["text"] == change("it rains")
 
 
 @given(REPLIES)
@@ -149,26 +164,8 @@ def test_upper_case_changes_text_and_nothing_else(scripted: Reply) -> None:
 @given(REPLIES, st.booleans())
 def test_a_stream_whose_text_is_held_back_says_the_same(scripted: Reply, late: bool) -> None:
     """Each text goes out with the next text, or with the end: as a hold-back does it. Order of the channels aside."""
-    output = writer()
-    held: dict[str, TextDelta] = {}
-
-    def write(frame: Frame, said: Sequence[Chunk]) -> bytes:
-        now: list[Chunk] = []
-        for chunk in said:
-            if isinstance(chunk, TextDelta):
-                if chunk.channel in held:
-                    now.append(held.pop(chunk.channel))
-                held[chunk.channel] = chunk
-            elif isinstance(chunk, Finished) or (late and frame.data["type"] == "content_block_stop"):
-                now += [*held.values(), chunk]
-                held.clear()
-            else:
-                now.append(chunk)
-        return output.write(now, frame)
-
     wire = wire_of(scripted)
-    written = rewritten(wire, write)
-    before, after = assembled(wire), assembled(written)
+    before, after = assembled(wire), assembled(rewritten(wire, Lagging(late=late)))
     for field, kind in (("text", "text"), ("thinking", "thinking")):
         said = ["".join(each[field] for each in it["content"] if each["type"] == kind) for it in (before, after)]
         assert said[0] == said[1]
