@@ -84,6 +84,7 @@ _SET: Final[Mapping[int, str]] = {
     436: "the compiler, or the change to the new set, failed: a mistake of Lexgate",
     437: "the last good set could not be kept",
     438: "rules that were enforced are so no longer",
+    439: "a test speaks of a field or rule that does not exist",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {

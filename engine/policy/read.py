@@ -73,6 +73,16 @@ def _said(mistakes: Sequence[jsonschema.ValidationError], document: Document) ->
     return [each for wrong in mistakes for each in _explained(wrong, document)]
 
 
+def misfits(
+    data: Any, validator: jsonschema.Draft202012Validator, document: Document, at: Path
+) -> Iterator[Diagnostic]:
+    """What a schema finds wrong in the part of a document that stands `at` this path; that keys are missing is not wrong."""
+    for mistake in validator.iter_errors(data):
+        if mistake.validator != "required":
+            mistake.relative_path.extendleft(reversed(at))
+            yield from _explained(mistake, document)
+
+
 def _rest(data: Any, mistakes: Sequence[jsonschema.ValidationError]) -> PolicySpec | None:
     """The file without its wrong parts, where they are rules, tests and unknown keys; None where it is more than that."""
     if not isinstance(data, dict):

@@ -16,6 +16,7 @@ from engine.policy.read import read_policy
 from engine.policy.sources import PolicySet
 
 from .care import undescribed, unowned, untested
+from .cases import impossible_tests
 from .expiry import expired_exceptions
 from .halves import redaction_without_twin, tools_without_guard
 from .roles import unknown_roles
@@ -32,6 +33,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     unknown_roles,
     redaction_without_twin,
     tools_without_guard,
+    impossible_tests,
 )
 STRICT: Final[tuple[Check, ...]] = (undescribed, unowned, untested)
 

@@ -5,7 +5,7 @@ from datetime import date
 
 import msgspec
 
-from engine.diagnostics import Diagnostic, note, warning
+from engine.diagnostics import Diagnostic, Where, error, note, warning
 from engine.documents import Document
 from engine.policy.context import Catalogue
 from engine.policy.names import FileNames, Path
@@ -20,6 +20,9 @@ class Subject(msgspec.Struct, frozen=True):
     document: Document
     catalogue: Catalogue
     today: date
+
+    def wrong(self, number: int, message: str, path: Path, help: str = "", where: Where | None = None) -> Diagnostic:
+        return error(number, message, where or self.names.locate(path), help)
 
     def warn(self, number: int, message: str, path: Path, help: str = "") -> Diagnostic:
         return warning(number, message, self.names.locate(path), help)

@@ -142,3 +142,22 @@ def test_an_exception_for_an_agent_is_the_clients_word() -> None:
     assert said(text.replace("MATCH", "when: request.headers.a == 'b'")) == expected
     assert said(text.replace("MATCH", "match: {agent: 'x*', team: a}")) == []
     assert said(text.replace("MATCH", "match: {caller: bot}")) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "expect", "expected"),
+    [
+        ("{request: {modle: x}}", "{}", ["E439 5:37 unknown key 'modle'"]),
+        ("{request: {model: 3}}", "{}", ["E439 5:44 expected a text, found 3"]),
+        ("{phase: requests}", "{}", ["E439 5:34 there is no phase 'requests'"]),
+        ("{tool: {name: bash}}", "{}", ["E439 5:27 unknown key 'tool'"]),
+        ("{}", "{by: rr}", ["E439 5:43 the file has no rule 'rr'"]),
+        ("{}", "{rules: [r, other/r]}", ["E439 5:50 the file has no rule 'other/r'"]),
+        ("{}", "{outcomes: {s: matched}}", ["E439 5:50 the file has no rule 's'"]),
+        ("{phase: tool_call, tool: {name: bash, args: {any: [1]}}, now: {hour: 3}}", "{by: p/r, shadow: [r]}", []),
+        ("{request: {messages: [{role: user, text: a}], params: {seed: 1}}}", "{by: ''}", []),
+    ],
+)
+def test_a_test_speaks_of_what_exists(given: str, expect: str, expected: list[str]) -> None:
+    text = RULE.replace("WHEN", "true") + f"tests: [{{name: t, given: {given}, expect: {expect}}}]\n"
+    assert said(text) == expected

@@ -1,0 +1,52 @@
+"""Tests that can never pass, because they speak of what does not exist."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import jsonschema
+
+from engine.diagnostics import Diagnostic
+from engine.model.events import event_schema
+from engine.model.phases import Phase
+from engine.policy.names import Path, suggestion
+from engine.policy.read import misfits
+
+from .subject import Subject
+
+
+def impossible_tests(subject: Subject) -> Iterator[Diagnostic]:
+    """E439: a test whose event cannot exist, or that expects something of a rule that the file does not have.
+
+    It fails whatever the rules say, and a policy whose own test fails does not go live. The event's fields are those of
+    its phase; the rules are those of the file, by their short or their full name.
+    """
+    known = [rule.id for rule in subject.spec.rules]
+    full = [f"{subject.spec.policy}/{name}" for name in known]
+    for index, case in enumerate(subject.spec.tests):
+        given: Path = ("tests", index, "given")
+        phase = case.given.get("phase", Phase.REQUEST.value)
+        if phase not in list(Phase):
+            message = f"there is no phase {phase!r}"
+            help = suggestion(str(phase), [each.value for each in Phase])
+            yield subject.wrong(439, message, (*given, "phase"), help)
+        else:
+            for each in misfits(case.given, _validator(Phase(phase)), subject.document, given):
+                yield subject.wrong(439, each.message, given, each.help, each.where)
+        expect: Path = ("tests", index, "expect")
+        named: list[tuple[Path, str]] = [((*expect, "by"), case.expect.by)] if case.expect.by else []
+        named += _listed((*expect, "rules"), case.expect.rules or ())
+        named += _listed((*expect, "shadow"), case.expect.shadow or ())
+        places = [(subject.names.locate(path), name) for path, name in named]
+        places += [(subject.document.key((*expect, "outcomes", name)), name) for name in case.expect.outcomes or ()]
+        for where, name in places:
+            if name not in known and name not in full:
+                yield subject.wrong(439, f"the file has no rule '{name}'", expect, suggestion(name, known), where)
+
+
+def _listed(path: Path, names: Sequence[str]) -> list[tuple[Path, str]]:
+    return [((*path, number), name) for number, name in enumerate(names)]
+
+
+@functools.cache
+def _validator(phase: Phase) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(event_schema(phase))
