@@ -1,6 +1,9 @@
 """`policy status`: what a running server serves."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import httpx2
 import rich_click as click
@@ -8,7 +11,7 @@ from rich.table import Table
 
 from engine.diagnostics import Diagnostic, Severity, UsageError, Where
 
-from .output import console, output_format, print_findings, print_json
+from .output import console, output_format, plural, print_findings, print_json
 
 
 @click.command("status")
@@ -28,7 +31,7 @@ def command(ctx: click.Context, url: str, output: str) -> None:
         rows = Table(box=None, pad_edge=False, show_header=False)
         rows.add_column(no_wrap=True, style="dim")
         rows.add_column(overflow="fold")
-        for name, value in _flat(status):
+        for name, value in _rows(status):
             rows.add_row(name, value)
         console().print(rows)
         if found:
@@ -67,10 +70,44 @@ def _asked(url: str) -> dict[str, Any]:
     return document
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """`reload.at`, `policies.0`: one line a value."""
-    if isinstance(value, dict | list) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return [row for key, each in items for row in _flat(each, f"{name}.{key}" if name else str(key))]
-    shown = "" if value in ({}, [], None) else "yes" if value is True else "no" if value is False else str(value)
-    return [(name, shown)]
+def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an operator asks, in the order of asking: which rules, since when, from which files, and what of the last edit."""
+    yield "revision", f"{status.get('revision', '')}{_since(status.get('loaded_at'))}"
+    yield "files", _agreement(status)
+    rules = status.get("rules", {})
+    yield "rules", ", ".join(f"{rules.get(mode, 0)} {said}" for mode, said in _MODES.items() if mode in rules)
+    enforced = Counter(str(name).partition("/")[0] for name in status.get("enforced", ()))
+    for index, policy in enumerate(status.get("policies", ())):
+        yield "" if index else "policies", f"{policy}  {enforced[policy] or 'nothing'} enforced"
+    for index, each in enumerate(status.get("sources", ())):
+        count = f"{plural(each.get('files', 0), 'file')}, {plural(each.get('rules', 0), 'rule')}"
+        yield "" if index else "sources", f"{each.get('source', '')}  {count}"
+    attempt = status.get("last_attempt")
+    if isinstance(attempt, dict):
+        took = f", in {attempt['seconds']:.2f} s" if "seconds" in attempt else ""
+        outcome = {"ok": "taken over", "error": "refused"}.get(str(attempt.get("outcome")), "")
+        yield "last edit", f"{outcome}{_since(attempt.get('at'), 'at')}{took}"
+    compiler = status.get("compiler", {})
+    if compiler.get("deaths"):
+        yield "compiler", f"died {plural(compiler['deaths'], 'time')}, and was started again"
+    if status.get("watching") is False:
+        yield "reload", "off: edits are not noticed"
+    yield "version", str(status.get("version", ""))
+
+
+_MODES: Final = {"enforce": "enforced", "shadow": "in shadow", "off": "off"}
+
+
+def _agreement(status: dict[str, Any]) -> str:
+    """Whether the rules in force are those of the files."""
+    if not status.get("serving_last_good"):
+        return "in force as they are"
+    kept = ", read back from disk at the start" if status.get("restored_from_disk") else ""
+    return f"refused; the last good set goes on{kept}"
+
+
+def _since(seconds: Any, word: str = "since") -> str:
+    """` since 2026-11-22 17:28:39 UTC`, or nothing where the server does not say."""
+    if not isinstance(seconds, int | float) or not seconds:
+        return ""
+    return f" {word} {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -10,10 +10,16 @@ import pytest
 from .conftest import Run
 
 STATUS = {
+    "version": "0.1.0",
     "revision": "abc123",
-    "ready": True,
-    "policies": ["secrets"],
-    "last_attempt": {"outcome": "ok", "diagnostics": []},
+    "loaded_at": 1795368519.3,
+    "serving_last_good": False,
+    "policies": ["content-filter", "secrets"],
+    "rules": {"enforce": 2, "shadow": 1, "off": 0},
+    "enforced": ["secrets/prompts", "secrets/answers"],
+    "sources": [{"source": "policies", "files": 1, "rules": 3, "digest": "8ed2"}],
+    "last_attempt": {"outcome": "ok", "at": 1795368519.3, "seconds": 0.106, "diagnostics": []},
+    "compiler": {"deaths": 1},
 }
 
 
@@ -43,13 +49,29 @@ def served() -> Iterator[tuple[str, dict[str, object]]]:
     server.server_close()
 
 
-def test_the_status_is_shown_a_line_a_value(run: Run, served: tuple[str, dict[str, object]]) -> None:
+def test_the_status_says_which_rules_are_in_force_and_since_when(
+    run: Run, served: tuple[str, dict[str, object]]
+) -> None:
     shown = run("status", "--url", served[0] + "/")
     assert shown.code == 0
-    assert [line.split() for line in shown.out.splitlines()] == [
-        ["revision", "abc123"], ["ready", "yes"], ["policies.0", "secrets"], ["last_attempt.outcome", "ok"],
-    ]  # fmt: skip
+    assert [line.rstrip() for line in shown.out.splitlines()] == [
+        "revision   abc123 since 2026-11-22 17:28:39 UTC",
+        "files      in force as they are",
+        "rules      2 enforced, 1 in shadow, 0 off",
+        "policies   content-filter  nothing enforced",
+        "           secrets  2 enforced",
+        "sources    policies  1 file, 3 rules",
+        "last edit  taken over at 2026-11-22 17:28:39 UTC, in 0.11 s",
+        "compiler   died 1 time, and was started again",
+        "version    0.1.0",
+    ]
     assert json.loads(run("status", "--url", served[0], "--format", "json").out) == STATUS
+
+
+def test_a_server_that_says_less_is_shown_all_the_same(run: Run, served: tuple[str, dict[str, object]]) -> None:
+    served[1]["/policy/status"] = {"revision": "abc123"}
+    shown = run("status", "--url", served[0])
+    assert (shown.code, shown.out.split()[:2]) == (0, ["revision", "abc123"])
 
 
 def test_a_server_with_findings_exits_1(run: Run, served: tuple[str, dict[str, object]]) -> None:
@@ -72,7 +94,9 @@ def test_a_server_with_findings_exits_1(run: Run, served: tuple[str, dict[str, o
 
 def test_a_server_that_serves_its_last_good_set_exits_1(run: Run, served: tuple[str, dict[str, object]]) -> None:
     served[1]["/policy/status"] = {**STATUS, "serving_last_good": True}
-    assert run("status", "--url", served[0]).code == 1
+    shown = run("status", "--url", served[0])
+    assert shown.code == 1
+    assert "refused; the last good set goes on" in shown.out
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense", "http://["])
