@@ -4,6 +4,7 @@ Reads happen before a decision, writes after it, in one commit that may refuse (
 changed; then the event is decided again. The decision itself is pure, and lives in `policy`.
 """
 
+import functools
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
@@ -340,9 +341,7 @@ class Judge:
             }
         self.world.metrics.decided(decision)
         self.last_decision = f"{self.view.exchange.id}-{self._events}"
-        record = record_of(
-            decision, id=self.last_decision, at=_iso(self.view.now), subject=self._subject(), facts=facts
-        )
+        record = record_of(decision, id=self.last_decision, at=self._at, subject=self._subject(), facts=facts)
         self.world.record(self._masked(record))
 
     def _masked(self, value: Any) -> Any:
@@ -360,6 +359,11 @@ class Judge:
                 return [self._masked(item) for item in value]
             case _:
                 return value
+
+    @functools.cached_property
+    def _at(self) -> str:
+        """When the exchange began, as records say it."""
+        return datetime.fromtimestamp(self.view.now, UTC).isoformat(timespec="milliseconds")
 
     def _subject(self) -> Subject:
         view = self.view
@@ -396,10 +400,6 @@ def _in_json(value: str) -> str:
         return msgspec.json.encode(value).decode()[1:-1]
     except UnicodeEncodeError:
         return value  # a lone surrogate stands in no JSON
-
-
-def _iso(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
 
 
 def _limit_meter(rule: str, key: str, limit: int, every: float) -> store.Window:

@@ -21,7 +21,7 @@ def policy_of(kind: str) -> str:
 
 
 def _fifty() -> Iterator[dict[str, Any]]:
-    """Forty for other models and tools; ten that look at every request, of which two act."""
+    """Forty for other models and tools; ten that look at every request: eight conditions, a redaction, and one that acts."""
     for number in range(25):
         yield {
             "id": f"other-model-{number}",
@@ -46,6 +46,7 @@ def _fifty() -> Iterator[dict[str, Any]]:
         "glob(request.model, 'o3*') && request.stream",
         "contains(caller.roles, 'guest')",
         "length(request.tools) > `64`",
+        "any(request.messages[?role == 'system' && contains(text, 'unrestricted')])",
     ]
     for number, condition in enumerate(conditions):
         yield {
@@ -62,7 +63,6 @@ def _fifty() -> Iterator[dict[str, Any]]:
         "actions": [{"redact": {"patterns": "keys"}}],
     }
     yield {"id": "tags", "phase": "request", "match": {"model": "gpt-*"}, "actions": [{"tag": {"name": "seen"}}]}
-    yield {"id": "counts", "phase": "done", "actions": [{"metric": {"name": "answers", "labels": {"model": "model"}}}]}
 
 
 def _streams() -> Iterator[dict[str, Any]]:
