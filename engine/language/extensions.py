@@ -88,7 +88,7 @@ def has(fields: dict[str, Any] | None, key: str) -> bool:
 def default(value: Any, fallback: Any) -> Any:
     """The value, or the fallback where it is null; an empty text, list or object is a value.
 
-    Example: `default(tool.args.timeout, usage.limit)`.
+    Example: ``default(request.params.max_tokens, `4096`)``.
     """
     return fallback if value is None else value
 
@@ -132,7 +132,7 @@ def lower(text: str) -> str:
 def upper(text: str) -> str:
     """The text in capital letters.
 
-    Example: `upper(caller.team)`.
+    Example: `upper(default(caller.team, ''))`.
     """
     return text.upper()
 
@@ -300,7 +300,7 @@ def path_within(path: str, root: str) -> bool:
 
     A relative path is taken from `root`. False wherever the text cannot tell (a variable, a network share, another
     user's home, a relative root), so let it be what allows. Links on the disk are not followed.
-    Example: `path_within(tool.args.path, var('project', '/'))`.
+    Example: `any(tool.paths[?!path_within(@, '/srv/app')])`.
     """
     return within(path, root)
 

@@ -160,7 +160,7 @@ def max_(elements: list[Any]) -> Any:
 def max_by(env: Env, elements: list[Any], by: Evaluate) -> Any:
     """The element for which an expression gives the greatest number or text; null for an empty list.
 
-    Example: `max_by(result.parts, &size)`.
+    Example: `max_by(request.messages, &length(text)).role`.
     """
     return elements[_extreme("max_by", env, elements, by, max)] if elements else None
 
@@ -192,7 +192,7 @@ def min_(elements: list[Any]) -> Any:
 def min_by(env: Env, elements: list[Any], by: Evaluate) -> Any:
     """The element for which an expression gives the least number or text; null for an empty list.
 
-    Example: `min_by(result.parts, &size)`.
+    Example: `min_by(request.messages, &length(text)).role`.
     """
     return elements[_extreme("min_by", env, elements, by, min)] if elements else None
 
@@ -249,7 +249,7 @@ def starts_with(subject: str, prefix: str) -> bool:
 def sum_(numbers: list[float]) -> float:
     """The sum of a list of numbers; 0 for an empty list.
 
-    Example: `sum(usage.parts[*].tokens)`.
+    Example: ``sum(request.messages[*].length(text)) > `100000` ``.
     """
     return sum(numbers)
 
@@ -267,7 +267,7 @@ def to_array(value: Any) -> list[Any]:
 def to_number(value: Any) -> float | None:
     """A number as it is, a text that is a JSON number as that number, null for everything else.
 
-    Example: ``to_number(tool.args.count) > `10` ``.
+    Example: ``default(to_number(tool.args.count), `0`) > `10` ``.
     """
     kind = kind_of(value)
     if kind == "number":
@@ -306,7 +306,7 @@ def type_(value: Any) -> str:
 def values(value: dict[str, Any]) -> list[Any]:
     """The values of an object's fields.
 
-    Example: `any(values(request.headers)[?contains(@, 'beta')])`.
+    Example: `contains(values(request.headers), 'beta')`.
     """
     return list(value.values())
 
