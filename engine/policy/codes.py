@@ -85,6 +85,7 @@ _SET: Final[Mapping[int, str]] = {
     437: "the last good set could not be kept",
     438: "rules that were enforced are so no longer",
     439: "a test speaks of a field or rule that does not exist",
+    440: "a list of names under `match` or `scope` is empty",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {

@@ -18,6 +18,7 @@ from engine.policy.sources import PolicySet
 from .care import undescribed, unowned, untested
 from .cases import impossible_tests
 from .expiry import expired_exceptions
+from .extent import empty_lists
 from .halves import redaction_without_twin, tools_without_guard
 from .roles import unknown_roles
 from .subject import Subject
@@ -34,6 +35,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     redaction_without_twin,
     tools_without_guard,
     impossible_tests,
+    empty_lists,
 )
 STRICT: Final[tuple[Check, ...]] = (undescribed, unowned, untested)
 

@@ -161,3 +161,21 @@ def test_an_exception_for_an_agent_is_the_clients_word() -> None:
 def test_a_test_speaks_of_what_exists(given: str, expect: str, expected: list[str]) -> None:
     text = RULE.replace("WHEN", "true") + f"tests: [{{name: t, given: {given}, expect: {expect}}}]\n"
     assert said(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("scope: {team: []}\n", ["W440 3:15 'team' lists no name, and so nothing matches it"]),
+        (
+            "rules:\n  - {id: r, phase: request, match: {model: [], not: {tool: ['']}}, actions: [block: no]}\n",
+            [
+                "W440 4:44 'model' lists no name, and so nothing matches it",
+                "W440 4:60 'tool' lists no name, and so nothing matches it",
+            ],
+        ),
+        ("rules:\n  - {id: r, phase: request, match: {model: [a], stream: false}, actions: [block: no]}\n", []),
+    ],
+)
+def test_a_list_that_matches_nothing(text: str, expected: list[str]) -> None:
+    assert said(text) == expected
