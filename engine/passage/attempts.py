@@ -125,6 +125,8 @@ class Attempts:
             unfit = _unfit(response)
             if not unfit and response.status < 400:
                 self._response = response
+                seconds = self._world.clock() - self._judge.view.now
+                self._world.metrics.first_byte(exchange.protocol.value, leg.backend, seconds)
                 self.passed_headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
                 return response
             failure = (

@@ -31,6 +31,7 @@ from engine.model.phases import Phase
 from engine.passage.judging import Judge
 from engine.passage.view import call_section
 from engine.policy.ruleset import POLICY_ERROR
+from engine.world.metrics import ToolFate
 
 CONTEXT: Final = 256
 """Code points already sent that stand in front of a text window."""
@@ -390,6 +391,7 @@ class Governor:
         for call in calls:
             whole = self._restored_call(call.whole)
             decision = await self._judge_call(whole) if self._calls_plan.rules else None
+            self._judge.world.metrics.tool_call(_fate(call, decision))
             if decision is None or not call.held:
                 kept.append((call, call.whole if not call.held else whole))
                 continue
@@ -467,6 +469,21 @@ class Governor:
             case _:
                 message = ""
         return self._ended_with(chunk.choice, message, self._finish_of_the_rest(chunk.choice))
+
+
+def _fate(call: _Call, decision: Decision | None) -> ToolFate:
+    """What became of a call, as it is counted."""
+    if not call.held or decision is None:
+        return "passed"
+    match decision.effect:
+        case None:
+            return "rewritten" if any(isinstance(effect, Patch) for effect in decision.effects) else "held"
+        case Drop():
+            return "dropped"
+        case Steer():
+            return "steered"
+        case _:
+            return "blocked"
 
 
 def _rewritten(call: ToolCall, decision: Decision) -> ToolCall:

@@ -23,6 +23,7 @@ from engine.passage.sessions import remember_chain
 from engine.passage.view import estimated_tokens, response_section
 from engine.policy.ruleset import POLICY_ERROR
 from engine.world.http.base import Headers
+from engine.world.metrics import StreamEnd
 from engine.world.store import base as store
 
 
@@ -147,8 +148,19 @@ class Passage:
         self.settled = True
         if finish != "error":
             self.answered(499 if finish == "cancelled" else 200)
+        if self.view.exchange.stream:
+            self.world.metrics.streamed(self.view.exchange.protocol.value, self._stream_end(finish))
         if self.judge.has(Phase.DONE):
             await self.judge.judge(Phase.DONE, response=self.response(finish, usage))
+
+    def _stream_end(self, finish: str) -> StreamEnd:
+        match finish:
+            case "error":
+                return "failed"
+            case "cancelled":
+                return "client_gone"
+            case _:
+                return "cut_off" if self.answers and self.answers[-1].cut else "complete"
 
     def answered(self, status: int) -> None:
         exchange, taken = self.view.exchange, self.view.taken
