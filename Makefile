@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test check schemas bench lock clean
+.PHONY: help install dev serve test test-clients test-slow check schemas bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,14 @@ serve: $(VENV)/.runtime ## serve the quick start on 127.0.0.1:8000 (EXAMPLE=exam
 	@$(BIN)/policy serve --config $(EXAMPLE)/lexgate.yaml
 
 test: $(VENV)/.dev ## run the tests
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not clients"
+
+test-clients: $(VENV)/.dev ## talk through Lexgate with the OpenAI client for Node (needs node and npm)
+	@npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel error
+	@$(BIN)/python -m pytest -m clients tests/clients
+
+test-slow: $(VENV)/.dev ## kills, edits under load, a soak (LEXGATE_SOAK_REQUESTS=1000000 for a longer one)
+	@$(BIN)/python -m pytest -m slow --timeout 3600 --durations 0 -rP
 
 check: $(VENV)/.dev ## all that must be green at every commit
 	@$(BIN)/ruff check engine tests
@@ -44,7 +51,7 @@ check: $(VENV)/.dev ## all that must be green at every commit
 	@$(BIN)/mypy
 	@$(BIN)/policy lint policies examples
 	@$(BIN)/policy schema --check
-	@$(BIN)/python -m pytest -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not clients"
 
 schemas: $(VENV)/.runtime ## write schemas/ and the generated pages of docs/ anew
 	@$(BIN)/policy schema --write
@@ -58,4 +65,4 @@ lock: ## write requirements/*.lock anew from pyproject.toml; versions stay where
 	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes -q requirements/build.in -o requirements/build.lock --no-header
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build tests/clients/node_modules

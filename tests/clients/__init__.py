@@ -1,0 +1,1 @@
+"""Clients in other languages than our own, against a running Lexgate."""
