@@ -37,7 +37,6 @@ _Kind = Literal["text", "thinking", "call", "other"]
 
 _BLOCKS: Final[Mapping[str, _Kind]] = {"text": "text", "thinking": "thinking"}
 _PING: Final = encode_event(b'{"type": "ping"}', "ping")
-_EARLIER: Final = "an earlier attempt"
 _NO_ROOM: Final = "two tool calls of the upstream's stream are interleaved, which Messages has no form for"
 
 
@@ -132,8 +131,6 @@ class Writer:
         self._finish = ""
         for known in (self._places, self._withheld, self._results, self._kept_back):
             known.clear()
-        if self._open is not None:
-            self._open.source = _EARLIER
 
     def keep_alive(self) -> bytes:
         return _PING

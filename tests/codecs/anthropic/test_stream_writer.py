@@ -332,6 +332,17 @@ def test_an_attempt_of_which_half_a_thought_went_out_ends_it_unsigned() -> None:
     assert content_of(out)[0] == {"type": "thinking", "thinking": "Hm,", "signature": ALTERED}
 
 
+def test_what_an_earlier_attempt_withheld_withholds_nothing_of_a_later_one() -> None:
+    output = writer()
+    searching = reply(Search("q"), Text("a"))
+    frames = heard(wire_of(searching))[:8]  # up to the beginning of the result
+    assert frames[-1][0].data["content_block"]["type"] == "web_search_tool_result"
+    out = b"".join([output.write(refused(frame, said), frame) for frame, said in frames])
+    output.next_attempt()
+    out += rewritten(wire_of(searching), lambda frame, said: output.write(said, frame))
+    assert content_of(out) == whole(searching, {"model": "m"}, 1)["content"]
+
+
 # --- usage -----------------------------------------------------------------------------------------------------------
 
 
