@@ -49,6 +49,13 @@ class ClampParams(Params, frozen=True, kw_only=True):
             raise ValueError(f"'min' {self.min} is above 'max' {self.max}")
 
 
+MODEL_NAME: Final = "a model's name is a text, and not empty"
+
+
+def is_model_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def _current(event: Mapping[str, Any], steps: tuple[str, ...]) -> Any:
     value: Any = event
     for step in steps:
@@ -60,8 +67,8 @@ def _current(event: Mapping[str, Any], steps: tuple[str, ...]) -> Any:
 
 def _write(event: Mapping[str, Any], steps: tuple[str, ...], value: Any) -> Iterator[Effect]:
     """One operation; objects on the way that do not exist are made by it."""
-    if steps == MODEL and not (isinstance(value, str) and value):
-        raise ActionError("a model's name is a text, and not empty")
+    if steps == MODEL and not is_model_name(value):
+        raise ActionError(MODEL_NAME)
     if _current(event, steps) == value and type(_current(event, steps)) is type(value):
         return
     for depth in range(2, len(steps)):

@@ -12,9 +12,10 @@ from engine.actions import ACTIONS, Kind
 from engine.actions.params import Expression, LinkError, Patterns, Text, Value, link, seconds
 from engine.actions.rate_limit import RateLimitParams
 from engine.actions.registry import DENIES_ON_ERROR
-from engine.actions.set import MODEL, WRITABLE, ClampParams, PathParams, SetParams
+from engine.actions.set import MODEL, MODEL_NAME, WRITABLE, ClampParams, PathParams, SetParams, is_model_name
 from engine.actions.state import CountParams, ForgetParams, LabelParams, RememberParams
 from engine.diagnostics import Diagnostic, Where
+from engine.language import Env
 from engine.language.patterns import PatternSet
 from engine.model.effects import Scope
 from engine.model.phases import Phase
@@ -214,6 +215,12 @@ class FileLinker:
 
     def _check_step(self, step: Step, rule: RuleSpec, path: Path) -> None:
         match step.params:
+            case SetParams(path=field, value=value) if field.steps == MODEL and not (
+                value.templates or is_model_name(value({}, Env({})))
+            ):
+                self.names.wrong(411, f"{step.action.name}: {MODEL_NAME}", (*path, "value"))
+            case ClampParams(path=field) if field.steps == MODEL:
+                self.names.wrong(418, f"'{field}' is no number", (*path, "path"), "write another model with `set`")
             case PathParams(path=field) if field.steps == MODEL:
                 help = "every request names a model: write another one with `set`"
                 self.names.wrong(418, f"'{field}' cannot be removed", (*path, "path"), help)

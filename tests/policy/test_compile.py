@@ -150,6 +150,9 @@ ACTIONS = [
     ("request", "{notify: {url: 'https://user:pass@h.example.com/'}}", "E411", "is not an address"),
     ("request", "{header: {name: Authorization, value: x}}", "E411", "the proxy's own"),
     ("request", '{header: {name: x-a, value: "a\\nb"}}', "E411", "control character"),
+    ("request", "{set: {path: request.model, value: 3}}", "E411", "a model's name is a text"),
+    ("request", "{default: {path: request.model, value: ''}}", "E411", "a model's name is a text"),
+    ("request", "{clamp: {path: request.model, max: 3}}", "E418", "'request.model' is no number"),
     ("route", "route: 'openai:a|local:b^local:c'", "E414", "do not mix"),
     ("text", "{redact: {patterns: {a: 'x+'}}}", "E502", "can match without bound"),
 ]
