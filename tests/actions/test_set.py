@@ -46,9 +46,14 @@ def test_set_of_what_is_there_already_changes_nothing() -> None:
     assert act(step, {"request": {"params": {"x": True}}}).effects != ()
 
 
-@pytest.mark.parametrize("value", ["", 3, None, "{{ request.params.nothing }}"])
+@pytest.mark.parametrize("value", ["", 3, None])
 def test_a_model_is_a_text_and_not_empty(value: Any) -> None:
-    assert "model's name" in error_of({"set": {"path": "request.model", "value": value}}, {"request": {"model": "m"}})
+    assert [code for code, _ in refused({"set": {"path": "request.model", "value": value}})] == ["E411"]
+
+
+def test_what_a_template_gives_is_a_model_or_an_error() -> None:
+    step = {"set": {"path": "request.model", "value": "{{ request.params.nothing }}"}}
+    assert "model's name" in error_of(step, {"request": {"model": "m"}})
 
 
 def test_a_model_cannot_be_removed() -> None:
