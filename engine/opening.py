@@ -26,7 +26,10 @@ from engine.world.outbound import Outbound
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps
 
-UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {"/chat/completions": CODECS[Protocol.OPENAI_CHAT]}
+UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
+    "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
+    "/v1/messages": CODECS[Protocol.ANTHROPIC],
+}
 """What the sandbox is asked at, below its base."""
 
 _JSON: Final = b"application/json"

@@ -90,7 +90,9 @@ class Attempts:
     async def begin(self, exchange: Exchange) -> Response:
         """The response of the first leg that begins to answer. Raises Failure with the last leg's reason."""
         if not self._legs:
-            self._legs = tuple(legs_in_order(self._plan, self._world.random()))
+            self._legs = tuple(leg for leg in legs_in_order(self._plan, self._world.random()) if self._speaks(leg))
+            if not self._legs:
+                raise self._unspoken()
         failure: Failure | None = None
         for place, leg in enumerate(self._legs):
             try:
@@ -103,6 +105,19 @@ class Attempts:
                 self._legs = (*self._legs[place:], *self._legs[:place])
                 return response
         raise failure or Failure(Problem(status=404, message="The route has no backend.", kind="not_found_error"))
+
+    def _speaks(self, leg: Leg) -> bool:
+        """Whether the leg's backend speaks what the client does; one that is not configured is said when it is tried."""
+        backend = self._world.backends.by_name.get(leg.backend)
+        return backend is None or backend.speaks(self._codec.protocol)
+
+    def _unspoken(self) -> Failure:
+        names = " and ".join(sorted({f"'{leg.backend}'" for leg in self._plan.legs}))
+        message = (
+            f"The model is served by {names}, which cannot be asked in the protocol of this endpoint "
+            f"({self._codec.protocol}), and there is no translation between protocols yet."
+        )
+        return Failure(Problem(status=400, message=message, code="protocol_not_served", param="model"))
 
     async def _try(self, leg: Leg, exchange: Exchange) -> Response:
         backend = self._world.backends.by_name.get(leg.backend)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.model.exchange import Protocol
 from engine.settings.model import Backend as BackendSettings
 from engine.settings.model import Settings
 
@@ -38,6 +39,18 @@ _NEVER_PREFIXED: Final = (b"sec-", b"proxy-", b"x-lexgate-", b"x-forwarded-", b"
 _YES, _NO, _REMEMBERED = "yes", "no", 1024
 
 
+SPEAKS: Final[Mapping[str, frozenset[Protocol]]] = {
+    "openai": frozenset({Protocol.OPENAI_CHAT}),
+    "anthropic": frozenset({Protocol.ANTHROPIC}),
+    "gemini": frozenset(),
+    "sandbox": frozenset(Protocol),
+}
+"""The wire protocols of each kind of backend. A client is sent only to a backend that speaks its own."""
+
+ANTHROPIC_VERSION: Final = (b"anthropic-version", b"2023-06-01")
+"""Sent for clients that say none: Anthropic's API refuses a request without it."""
+
+
 class Backend:
     """One backend and its client. Keys are used in turn."""
 
@@ -61,6 +74,10 @@ class Backend:
         self._own = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
         self._own_names = frozenset(name for name, _ in self._own)
         self._forwarded: dict[bytes, str] = {}
+
+    def speaks(self, protocol: Protocol) -> bool:
+        """Whether it can be asked in a client's protocol."""
+        return protocol in SPEAKS[self.protocol]
 
     async def send(self, path: str, body: bytes, client_headers: Headers, added: Mapping[str, str]) -> Response:
         """Ask, and answer as soon as the head of the response is there. Raises TransportError."""
@@ -100,7 +117,12 @@ class Backend:
         elif self._keys:
             key = self._keys[self._turn % len(self._keys)]
             self._turn += 1
-            forwarded.append((b"authorization", b"Bearer " + key.encode()))
+            anthropic = self.protocol == "anthropic"
+            forwarded.append(
+                (b"x-api-key", key.encode()) if anthropic else (b"authorization", b"Bearer " + key.encode())
+            )
+        if self.protocol == "anthropic" and not any(name == ANTHROPIC_VERSION[0] for name, _ in forwarded):
+            forwarded.append(ANTHROPIC_VERSION)
         return forwarded
 
 

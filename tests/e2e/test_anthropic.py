@@ -60,7 +60,7 @@ def messages() -> Iterator[AnthropicMock]:
 
 
 def served(serve: Serve, messages: AnthropicMock, *policies: str) -> Lexgate:
-    backend = {"protocol": "anthropic", "base_url": messages.base_url, "headers": {"x-api-key": "key"}, "models": ["*"]}
+    backend = {"protocol": "anthropic", "base_url": messages.base_url, "api_key": "key", "models": ["*"]}
     return serve(*policies, settings={"backends": {"anthropic": backend}})
 
 
@@ -210,3 +210,29 @@ def test_a_stream_that_broke_is_never_a_whole_message(serve: Serve, messages: An
     messages.script(reply(Text("Hello, world, this is long"), cut_after=6))
     with pytest.raises(anthropic.APIStatusError):
         ask(lexgate, True)
+
+
+def test_a_backend_of_another_protocol_is_never_asked(serve: Serve, provider: Any) -> None:
+    """There is no translation yet: the client is told so in its own protocol, and nothing is sent."""
+    lexgate = serve()
+    with (
+        anthropic.Anthropic(base_url=lexgate.origin, api_key="mine", max_retries=0) as client,
+        pytest.raises(anthropic.BadRequestError) as refused,
+    ):
+        client.messages.create(**SAID)
+    assert "cannot be asked in the protocol of this endpoint (anthropic)" in refused.value.message
+    assert provider.requests == []
+
+
+def test_the_version_is_sent_for_a_client_that_says_none(serve: Serve, messages: AnthropicMock) -> None:
+    """Anthropic refuses a request without one."""
+    lexgate = served(serve, messages)
+    messages.script(reply(Text("Hello.")))
+    assert lexgate.post({**SAID, "tools": []}, "/v1/messages").status == 200
+    assert dict(messages.requests[0].headers)["anthropic-version"] == "2023-06-01"
+
+
+@both
+def test_the_sandbox_speaks_messages_too(serve: Serve, stream: bool) -> None:
+    lexgate = serve(settings={"backends": {"sandbox": {"protocol": "sandbox", "models": ["*"]}}})
+    assert said(ask(lexgate, stream)) == [("text", "You said: Tidy.")]
