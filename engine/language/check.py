@@ -116,6 +116,9 @@ def check(
     return Checked(found, outermost_causes(walk.findings))
 
 
+_FROM_THE_ELEMENT: Final = "names in brackets and after a dot start at the element or value there, not at the event, which only def('…') reaches"
+
+
 class _Scope(NamedTuple):
     """Where names are looked up: the current value, what it is called, and which of its fields are not null."""
 
@@ -238,6 +241,8 @@ class _Walk:
             if holder.kinds <= {"null"}:
                 return NULL
             help = f"write [*].{name} for every element, [?...] for some" if "array" in holder.kinds else ""
+            if not scope.at_root and name in self.root.properties:
+                help = _FROM_THE_ELEMENT
             return self.error(204, node, f"{scope.label} is {in_words(holder)}, which has no fields", help)
         if is_open(holder):
             return value_of(holder).or_null()
@@ -267,7 +272,7 @@ class _Walk:
         elif scope.at_root and deeper:
             help = f"did you mean {' or '.join(map(repr, deeper[:3]))}?"
         elif not scope.at_root and name in self.root.properties:
-            help = "names in brackets and after a dot start at the element or value there, not at the event"
+            help = _FROM_THE_ELEMENT
         else:
             help = f"fields: {', '.join(fields)}" if len(fields) <= _FEW else ""
         return self.error(202, node, f"unknown field '{name}' of {scope.label}", help)
@@ -497,7 +502,9 @@ class _Walk:
                     301,
                     child,
                     f"{_named(child)} may be null, and the comparison is then null",
-                    f"say what null means: {_named(child)} != null && …, or default(…, `0`)",
+                    f"say what null means: {_named(child)} != null && …, or default(…, `0`)"
+                    if path_of(child)
+                    else "say what null means: default(…, `0`)",
                 )
         return BOOLEAN if all(each.kinds == {"number"} for each in kinds) else CONDITION
 
@@ -713,6 +720,8 @@ def _label(node: Node, scope: _Scope) -> str:
 
 def _named(node: Node) -> str:
     path = path_of(node)
+    if not path and node.kind == "function_expression":
+        return f"{node.value}()"
     return ".".join(path) if path else "this"
 
 

@@ -150,6 +150,7 @@ WRONG: list[tuple[str, str, str, str, str]] = [
     ("request.stream == true", "E202", "true", "'true' names a field", "`true`"),
     ("text.window == 'x'", "E203", "text", "'text' does not exist in this phase", "it exists in: text"),
     ("request.model.name == 'x'", "E204", "name", "request.model is a string, which has no fields", ""),
+    ("any(caller.roles[?request.model == @])", "E204", "request", "an element of caller.roles is a string", "def('…')"),
     ("request.messages.text == 'x'", "E204", "text", "request.messages is a list", "[*].text"),
     ("(request.messages | [0].parts[0].size.x) == 'x'", "E204", "x", "has no fields", ""),
     # comparisons
