@@ -161,16 +161,28 @@ def _query(scope: Scope) -> str:
     return query.decode("latin-1") if query else ""
 
 
-class _Departure:
-    """Watches for the client to go away, and cancels the exchange when it does."""
+UNWATCHED: Final = 0.01
+"""Seconds of an exchange in which nobody looks whether the client is still there."""
 
-    __slots__ = ("_task", "_waiting", "gone")
+
+class _Departure:
+    """Watches for the client to go away, and cancels the exchange when it does.
+
+    It begins to watch after a moment: an exchange that is over by then has cost a timer, not a task.
+    """
+
+    __slots__ = ("_receive", "_task", "_timer", "_waiting", "gone")
 
     def __init__(self, receive: Receive) -> None:
         self.gone = False
+        self._receive = receive
         self._task = asyncio.current_task()
-        self._waiting = asyncio.ensure_future(receive())
-        self._waiting.add_done_callback(self._left)
+        self._waiting: asyncio.Future[Any] | None = None
+        self._timer = asyncio.get_running_loop().call_later(UNWATCHED, self._watch)
+
+    def _watch(self) -> None:
+        waiting = self._waiting = asyncio.ensure_future(self._receive())
+        waiting.add_done_callback(self._left)
 
     def _left(self, _: object) -> None:
         self.gone = True
@@ -179,8 +191,10 @@ class _Departure:
 
     def stop(self) -> None:
         """The client may go now."""
-        self._waiting.remove_done_callback(self._left)
-        self._waiting.cancel()
+        self._timer.cancel()
+        if self._waiting is not None:
+            self._waiting.remove_done_callback(self._left)
+            self._waiting.cancel()
 
 
 async def _body(receive: Receive, headers: Headers, limit: int) -> bytes | Problem | None:
