@@ -202,12 +202,12 @@ UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d
 LENGTH: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 
 
-def seconds(value: object) -> Seconds:
-    """`90`, `"90s"`, `"5m"` as seconds. Raises LinkError."""
+def seconds(value: object) -> float:
+    """`90`, `"90s"`, `"5m"` as seconds: a plain float, which every store and record can write. Raises LinkError."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return Seconds(value)
+        return float(value)
     if isinstance(value, str) and (found := LENGTH.fullmatch(value.strip())):
-        return Seconds(float(found[1]) * UNITS[found[2]])
+        return float(found[1]) * UNITS[found[2]]
     raise LinkError(
         f"{value!r} is not a length of time", help="write seconds, or a number with a unit: 500ms, 90s, 5m, 2h, 30d"
     )

@@ -338,3 +338,22 @@ def test_sessions_are_capped(serve: Serve, provider: OpenAIMock) -> None:
         turn(lexgate, [f"conversation {number}"])
     store: Any = lexgate.house.world.store
     assert store.tally.evicted >= 15
+
+
+@pytest.mark.parametrize("state", ["memory://", "sqlite:///state.db"])
+def test_every_length_of_time_that_a_rule_names_can_be_kept_by_every_store(
+    serve: Serve, provider: OpenAIMock, state: str
+) -> None:
+    """The embedded database writes down what the memory only holds."""
+    provider.script(*[Reply(text="Yes.")] * 2)
+    lexgate = serve(
+        policy(
+            rule("reminder", "{log: again}", more="    limit: {per: caller.id, max: 1, every: 1h}\n"),
+            rule("window", "{rate_limit: {key: caller.id, limit: 9, window: 1m}}"),
+            rule("slots", "{rate_limit: {key: caller.id, limit: 9, window: 1m, of: concurrency}}", phase="attempt"),
+            rule("tokens", "{rate_limit: {key: caller.id, limit: 9999, window: 1h, of: tokens}}", phase="attempt"),
+            rule("kept", "{remember: {key: k, value: 1, ttl: 1h}}, {count: {key: c}}, {label: {name: n, ttl: 2h}}"),
+        ),
+        settings={"state": state},
+    )
+    assert statuses(lexgate.post(asking()) for _ in range(2)) == [200, 200]
