@@ -357,3 +357,10 @@ def test_sections_are_values() -> None:
 def test_the_committed_schema_is_that_of_the_model() -> None:
     committed = json.loads((resources.schemas_dir() / "config.schema.json").read_text("utf-8"))
     assert committed == settings_schema()
+
+
+def test_a_section_stands_where_the_first_of_its_values_was_written(tmp_path: Path) -> None:
+    """An unknown pack that only the environment switches on is said there, not at the defaults."""
+    loaded = load_settings(None, {"LEXGATE_PACKS__SECRTS__MODE": "shadow"}, folder=tmp_path)
+    assert str(loaded.layer(("packs", "secrts")).where) == "LEXGATE_PACKS__SECRTS__MODE"
+    assert str(loaded.layer(("backends", "none")).where) == "default"

@@ -56,11 +56,12 @@ class Loaded(msgspec.Struct, frozen=True):
     file: Path | None = None
 
     def layer(self, path: Steps) -> Layer:
-        """Return the layer of a value; of a section or a part of a list, the nearest one above that is known."""
+        """Return the layer of a value; of a section or a part of a list, the nearest one above or below that is known."""
         for length in range(len(path), 0, -1):
             if known := self.provenance.get(path[:length]):
                 return known
-        return DEFAULT
+        below = (layer for steps, layer in self.provenance.items() if steps[: len(path)] == path)
+        return next(below, DEFAULT)
 
 
 def load_settings(
