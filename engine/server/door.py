@@ -1,5 +1,6 @@
 """Who may come in: the checks on a connection before anything of its request is believed."""
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
@@ -11,9 +12,9 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", "i
 _SAME_SITE: Final = frozenset({b"same-origin", b"none"})
 
 
-def header(headers: Headers, name: bytes) -> bytes:
-    """The first header of a name, b"" where there is none."""
-    return next((value for key, value in headers if key == name), b"")
+def firsts(headers: Headers) -> dict[bytes, bytes]:
+    """The first header of each name, in one pass over all of them."""
+    return dict(reversed(headers))
 
 
 def personal_problem(method: str, headers: Headers) -> Problem | None:
@@ -22,19 +23,28 @@ def personal_problem(method: str, headers: Headers) -> Problem | None:
     The host must be a loopback name (a page of another name that resolves here is refused), a foreign origin or a
     cross-site fetch is refused, and a POST must say that it is JSON (which no form of a page can).
     """
-    hosts = [value for name, value in headers if name == b"host"]
-    host = hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
+    first = firsts(headers)
+    host = first.get(b"host", b"")
+    if len(first) != len(headers) and sum(name == b"host" for name, _ in headers) > 1:
+        host = b""  # which of them would count is anybody's guess
+    content_type = first.get(b"content-type", b"") if method == "POST" else b"application/json"
+    return _judged(host, first.get(b"origin", b""), first.get(b"sec-fetch-site", b""), content_type)
+
+
+@functools.lru_cache(maxsize=128)
+def _judged(host_field: bytes, origin_field: bytes, site: bytes, content_type: bytes) -> Problem | None:
+    """The same for the same fields: a client sends them alike with every request."""
+    host = host_field.decode("latin-1").lower()
     name = host if host.endswith("]") else host.rpartition(":")[0] if _has_port(host) else host
     if name not in _LOOPBACK_NAMES and not _is_loopback(name):
         message = f"The host '{host}' is not a loopback name: in personal mode only this machine is served."
         return Problem(status=403, message=message, code="host_refused")
-    origin = header(headers, b"origin").decode("latin-1").lower()
-    site = header(headers, b"sec-fetch-site")
+    origin = origin_field.decode("latin-1").lower()
     if (origin and origin != "null" and not _is_own_origin(origin, host)) or (site and site not in _SAME_SITE):
         return Problem(status=403, message="A web page of another site may not use this proxy.", code="origin_refused")
     if origin == "null":
         return Problem(status=403, message="A page without an origin may not use this proxy.", code="origin_refused")
-    if method == "POST" and not is_json(header(headers, b"content-type")):
+    if not is_json(content_type):
         message = "The content type must be application/json."
         return Problem(status=415, message=message, code="unsupported_media_type")
     return None

@@ -11,7 +11,7 @@ from engine.passage.replies import House, Incoming, Reply
 from engine.passage.view import Caller
 from engine.pipeline import handle
 from engine.policy.live import Live
-from engine.server.door import client_address, header, personal_problem
+from engine.server.door import client_address, firsts, personal_problem
 from engine.world.http.base import Headers
 
 Scope = MutableMapping[str, Any]
@@ -133,7 +133,7 @@ class Edge:
             return problem
         if method != "POST":
             return Problem(status=405, message=f"{method} is not possible here; use POST.", code="method_not_allowed")
-        if header(headers, b"content-encoding") not in (b"", b"identity"):
+        if firsts(headers).get(b"content-encoding", b"") not in (b"", b"identity"):
             message = "The request's body must not be compressed."
             return Problem(status=415, message=message, code="unsupported_media_type")
         if self.draining:
@@ -152,7 +152,7 @@ class Edge:
         headers: Headers = scope["headers"]
         peer = scope["client"][0] if scope.get("client") else ""
         address = client_address(peer, headers, house.world.settings.server.trusted_proxies)
-        agent = header(headers, b"user-agent")[:AGENT_LENGTH].decode("latin-1")
+        agent = firsts(headers).get(b"user-agent", b"")[:AGENT_LENGTH].decode("latin-1")
         return Caller(ip=address, agent=agent)
 
 
@@ -203,9 +203,10 @@ async def _body(receive: Receive, headers: Headers, limit: int) -> bytes | Probl
     A body that is too large is read and forgotten for a while: a connection that is closed on a client that is still
     sending is reset, and the client would never see why. One that asks first (`expect`) is told before it sends.
     """
-    announced = header(headers, b"content-length")
+    first = firsts(headers)
+    announced = first.get(b"content-length", b"")
     too_large = announced.isdigit() and int(announced) > limit
-    if too_large and header(headers, b"expect"):
+    if too_large and b"expect" in first:
         return _too_large(limit)
     message = await receive()
     if not too_large and not message.get("more_body", False) and message["type"] == "http.request":
