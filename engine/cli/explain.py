@@ -101,6 +101,10 @@ def _completed(file: str, policies: PolicySet) -> dict[str, Any]:
         raise ConfigurationError(list(document.diagnostics))
     if not isinstance(document.data, dict):
         raise UsageError(f"the event {name} is not a mapping of fields")
+    phases = [each.value for each in Phase]
+    if (phase := document.data.get("phase", Phase.REQUEST.value)) not in phases:
+        help = suggestion(str(phase), phases) or f"one of {', '.join(phases)}"
+        raise UsageError(f"the event {name} is of no phase that there is: {phase!r}; {help}")
     try:
         return complete_event(document.data, policies.shell_tools)
     except (msgspec.ValidationError, ValueError) as wrong:

@@ -74,6 +74,7 @@ def test_the_event_may_be_a_file_of_yaml(run: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("event", "rule", "said"),
     [
+        ('{"phase": "reqest"}', "", "did you mean 'request'?"),
         ("{phase: tool_call, tol: {}}", "", "unknown field `tol`"),
         ("{phase: tool_cal}", "", "tool_cal"),
         ("[1]", "", "not a mapping"),
