@@ -1,1 +1,0 @@
-"""Clients in other languages than our own, against a running Lexgate."""
