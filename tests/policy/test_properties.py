@@ -13,7 +13,9 @@ from engine.model.phases import Phase
 from engine.policy.compile import CheckedPolicy, Compiled, PolicySource, compile_policies, join, link_checked
 from engine.policy.context import UNKNOWN
 from engine.policy.given import complete_event
+from engine.policy.matching import link_match, link_scope
 from engine.policy.ruleset import RuleSet, Stage
+from engine.policy.trial import rules_of
 
 from .pool import events, policies
 
@@ -42,9 +44,15 @@ def without_keys(event: Any) -> dict[str, Any]:
 def test_the_index_finds_every_rule_whose_match_is_true(case: tuple[Phase, dict[str, Any], dict[str, Any]]) -> None:
     phase, policy, partial = case
     event = complete_event(partial)
-    table = (compiled(policy).ruleset or RuleSet([])).table(phase)
+    made = compiled(policy)
+    table = (made.ruleset or RuleSet([])).table(phase)
     if table is not None:
-        matching = {order for order, rule in enumerate(table.rules) if rule.matches is None or rule.matches(event)}
+        spec, names = made.checked[0].spec, rules_of(made.checked[0])[1]
+        # A rule keeps only the tests that its index leaves to it, so the whole `match` is linked here once more.
+        whole = {f"{spec.policy}/{each.id}": link_match(each.match, phase, (), names).test for each in spec.rules}
+        within = link_scope(spec.scope, (), names).test
+        tests = [[test for test in (within, whole[rule.name]) if test is not None] for rule in table.rules]
+        matching = {order for order, each in enumerate(tests) if all(test(event) for test in each)}
         candidates = list(table.index.probe(event))
         assert matching <= set(candidates)
         assert candidates == sorted(set(candidates))
