@@ -116,7 +116,10 @@ def check(
     return Checked(found, outermost_causes(walk.findings))
 
 
-_FROM_THE_ELEMENT: Final = "names in brackets and after a dot start at the element or value there, not at the event, which only def('…') reaches"
+_FROM_THE_ELEMENT: Final = (
+    "names in brackets and after a dot start at the element or value there, "
+    "not at the event, which only def('…') reaches"
+)
 
 
 class _Scope(NamedTuple):

@@ -170,8 +170,15 @@ def _swapped(metrics: Metrics) -> Any:
 
 
 def _attempted(metrics: Metrics) -> Any:
+    refused = False
+
     def on_attempt(attempt: Attempt) -> None:
+        nonlocal refused
+        was_refused, refused = refused, not attempt.sound
         if attempt.sound:
+            if was_refused:
+                metrics.policies_mended()
+                _LOG.info("policies mended", revision=attempt.revision)
             return
         metrics.policies_refused()
         for each in attempt.diagnostics:

@@ -154,6 +154,10 @@ class Metrics:
         self._revision, self._rules = revision, rules
         self._loaded_at, self._reload_ok = self._clock(), True
 
+    def policies_mended(self) -> None:
+        """The files are again what is in force."""
+        self._reload_ok = True
+
     def policies_refused(self) -> None:
         """A changed set did not load; the last good one goes on."""
         self._reloads.add("failure")

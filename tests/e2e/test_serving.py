@@ -229,9 +229,16 @@ def test_an_edit_is_in_force_and_a_broken_one_changes_nothing(folder: Path, serv
     said = next(each for each in served.events if each["event"] == "policies refused")
     assert said["where"].endswith("words.yaml:5:12")
 
+    write(folder, "Nor cherries.")  # as it was: nothing is swapped, and yet the log must not end with a refusal
+    began = time.monotonic()
+    while not any(each["event"] == "policies mended" for each in served.events):
+        assert time.monotonic() - began < PATIENCE, served.lines
+        time.sleep(0.01)
+    assert answer() == ("Nor cherries.", good)
+    assert b"lexgate_policy_reload_ok 1.0" in served.ask("GET", "/metrics")[2]
+
     write(folder, "Mended.")
     until("Mended.")
-    assert b"lexgate_policy_reload_ok 1.0" in served.ask("GET", "/metrics")[2]
 
     (folder / "policies" / "words.yaml").unlink()
     began = time.monotonic()
