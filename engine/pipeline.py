@@ -38,9 +38,11 @@ from engine.world.store import base as store
 async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     """One exchange under the rule set that it begins with."""
     codec = incoming.codec
+    reading = reading_of(rules)
+    headers = readable(incoming.headers) if reading.reads_headers else {}
     try:
         exchange = codec.decode_request(
-            incoming.body, id=incoming.id, headers=readable(incoming.headers), query=incoming.query, path=incoming.path
+            incoming.body, id=incoming.id, headers=headers, query=incoming.query, path=incoming.path
         )
     except BadRequest as bad:
         house.world.log.info(
@@ -51,7 +53,7 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     now = house.world.clock()
     exchange = replace(exchange, received=int(now))
     view = View(exchange, incoming.caller, now, house.shell_tools)
-    return await _reply(Passage(incoming, Judge(reading_of(rules), view, house.world), house))
+    return await _reply(Passage(incoming, Judge(reading, view, house.world), house))
 
 
 async def _reply(passage: Passage) -> Reply:

@@ -4,7 +4,7 @@ Nothing is tried again after output began; what went wrong before is said in the
 words and status where it had any.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -125,7 +125,7 @@ class Attempts:
             message = f"The route names a backend '{leg.backend}' that is not configured."
             raise Failure(Problem(status=404, message=message, kind="not_found_error", code="backend_not_found"))
         self._number += 1
-        self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, str(self._plan))
+        self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan)
         self._world.metrics.attempted(leg.backend, leg.model)
         decision = await self._judge.judge(Phase.ATTEMPT)
         if decision is not None:
@@ -170,7 +170,8 @@ class Attempts:
         body = await response.read(PROBLEM_LIMIT)
         problem = self._codec.decode_problem(response.status, body)
         headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
-        if not _header(response, b"content-type").startswith(b"application/json") or _encoding(response):
+        fields = dict(response.headers)
+        if not fields.get(b"content-type", b"").lower().startswith(b"application/json") or _encoding(fields):
             return Failure(problem, None, headers)
         return Failure(problem, body, headers)
 
@@ -240,24 +241,22 @@ class Attempts:
         return estimated_tokens(asked) if asked is not None and self._judge.held_slots else 0
 
 
-def _header(response: Response, name: bytes) -> bytes:
-    return next((value.lower() for key, value in response.headers if key == name), b"")
-
-
-def _encoding(response: Response) -> str:
-    encoding = _header(response, b"content-encoding")
-    return "" if encoding == b"identity" else encoding.decode("latin-1")
-
-
 def _unfit(response: Response) -> str:
     """Why a response cannot be the answer of a model; "" where it can."""
     if response.status >= 300:
         return f"answered with the redirect {response.status}"
     if response.status == 204:
         return "answered with nothing"
-    if _header(response, b"content-type").startswith(b"text/html"):
+    fields = dict(response.headers)
+    if fields.get(b"content-type", b"").lower().startswith(b"text/html"):
         return "answered with a web page"
-    return f"answered in the encoding {encoding!r}, unasked" if (encoding := _encoding(response)) else ""
+    encoding = _encoding(fields)
+    return f"answered in the encoding {encoding!r}, unasked" if encoding else ""
+
+
+def _encoding(fields: Mapping[bytes, bytes]) -> str:
+    encoding = fields.get(b"content-encoding", b"identity").lower()
+    return "" if encoding == b"identity" else encoding.decode("latin-1")
 
 
 def _folded(exchange: Exchange, decision: Decision) -> Exchange:

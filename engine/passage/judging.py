@@ -106,7 +106,7 @@ class Judge:
             return _refused(refused, blind, _STORE_DOWN, 503, POLICY_ERROR, 1.0)
         facts = Facts(
             seed=f"{self.view.exchange.id}/{self._events}",
-            fired=await self._fired(phase, event, stage),
+            fired=await self._fired(phase, event, stage) if self.reading.limits else {},
             steered=self.steered,
             acted=frozenset(self.acted),
             may_reask=self.may_reask,

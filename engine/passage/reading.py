@@ -40,6 +40,10 @@ class Reading:
             or any(step.action.kind is Kind.STATE for step in steps)
             or any(rule.limit is not None for rule in rules.rules)
         )
+        self.reads_headers = self.needs_session or any(
+            path in ((), ("request",)) or path[:2] == ("request", "headers") for path in all_reads
+        )
+        self.limits = any(rule.limit is not None for rule in rules.rules)
         self.steers = any(step.action.name == "steer" for step in steps)
         self.text = TextPlan([rule for rule in rules.rules if rule.phase is Phase.TEXT])
         self.calls = CallPlan([rule for rule in rules.rules if rule.phase is Phase.TOOL_CALL])

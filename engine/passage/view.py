@@ -10,6 +10,7 @@ from engine.language.shell import ShellTools
 from engine.model.events import FIELDS, INSTRUCTING, SECTIONS, last_user_of, system_of, text_of
 from engine.model.exchange import Choice, Exchange, Message, Part, ToolCall, Usage
 from engine.model.phases import Phase
+from engine.model.plan import Plan
 from engine.policy.given import tool_section
 
 Reads = frozenset[tuple[str, ...]]
@@ -66,7 +67,7 @@ class Taken(msgspec.Struct, frozen=True):
     model: str = ""
     number: int = 0
     route: str = ""
-    plan: str = ""
+    plan: Plan | str = ""
 
 
 class View:
@@ -112,7 +113,7 @@ class View:
             case "attempt":
                 return {"backend": self.taken.backend, "model": self.taken.model, "number": self.taken.number}
             case "route":
-                return {"name": self.taken.route, "plan": self.taken.plan}
+                return {"name": self.taken.route, "plan": str(self.taken.plan)}
             case _:
                 raise AssertionError(f"section {name} must be given")
 

@@ -22,13 +22,18 @@ from .usage import decode_usage, reported
 __all__ = ["OpenAIChat"]
 
 
-class _Reported(msgspec.Struct):
-    """What is decoded of an answer that goes on unread."""
+class _Usage(msgspec.Struct):
+    """What is counted of an answer that goes on unread; nothing else of it is decoded."""
 
-    usage: Any = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
-_USAGE: Final = msgspec.json.Decoder(_Reported)
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
 class OpenAIChat:
@@ -82,9 +87,10 @@ class OpenAIChat:
 
     def usage_of(self, body: bytes) -> Usage | None:
         try:
-            return decode_usage(_USAGE.decode(body).usage)
+            usage = _ANSWER.decode(body).usage
         except msgspec.DecodeError:
             return None
+        return Usage(input=usage.prompt_tokens, output=usage.completion_tokens) if usage is not None else None
 
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """From the last event of the tail that reports it; its first line may be half of one."""
