@@ -30,9 +30,9 @@ def test_calls_streams_and_waits_are_counted(provider: OpenAIMock, serve: Callab
     """Every fate of a call, the end of a stream, and the time to the first byte."""
     proxy = serve(POLICY)
     provider.script(
-        Reply(calls=[Call("bash", '{"command":"no"}')]),
-        Reply(calls=[Call("bash", '{"command":"old"}')]),
-        Reply(calls=[Call("bash", '{"command":"fine"}')]),
+        Reply(calls=(Call("bash", '{"command":"no"}'),)),
+        Reply(calls=(Call("bash", '{"command":"old"}'),)),
+        Reply(calls=(Call("bash", '{"command":"fine"}'),)),
     )
     tools: list[dict[str, Any]] = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
     for _ in range(2):
