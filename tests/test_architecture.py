@@ -111,7 +111,7 @@ ROOMS: Final = {
 STORY: Final = 5
 """The layer whose files may import all layers below."""
 EMPTY_ROOMS: Final = {"access"}
-WITHIN_LAYER_1: Final = {("settings", "documents")}
+WITHIN_LAYER_1: Final = {("settings", "documents"), ("settings", "model")}
 LISTED: Final = {what: set(_NAME.findall(where)) for what, where in table("touches")}
 EDGES: Final = {_NAME.findall(module)[0] for module, _ in table("edges")}
 

@@ -256,7 +256,7 @@ def test_describe_lists_every_setting_with_its_layer(tmp_path: Path) -> None:
         ("server: {host: 0.0.0.0}\n", "E124 lexgate.yaml:1:16 personal mode has no keys, so it cannot listen on '0.0.0.0'"),
         ("server: {workers: 2}\nstate: memory://\n", "E124 lexgate.yaml:1:19 2 workers cannot share state in memory://"),
         ("state: mysql://x\n", "E124 lexgate.yaml:1:8 this is no store that can be used"),
-        ("default_route: '@codin'\nroutes: {coding: 'a:b'}\n", "E124 lexgate.yaml:1:16 there is no route 'codin'"),
+        ("default_route: '@codin'\nroutes: {coding: 'sandbox:b'}\n", "E124 lexgate.yaml:1:16 there is no route 'codin'"),
         ("backends: {a: {protocol: openai}}\n", "E124 lexgate.yaml:1:15 backend 'a' needs an http:// or https:// URL"),
         ("backends: {a: {protocol: openai, base_url: 'ftp://h'}}\n",
          "E124 lexgate.yaml:1:44 backend 'a' needs an http:// or https:// URL"),
@@ -364,3 +364,23 @@ def test_a_section_stands_where_the_first_of_its_values_was_written(tmp_path: Pa
     loaded = load_settings(None, {"LEXGATE_PACKS__SECRTS__MODE": "shadow"}, folder=tmp_path)
     assert str(loaded.layer(("packs", "secrts")).where) == "LEXGATE_PACKS__SECRTS__MODE"
     assert str(loaded.layer(("backends", "none")).where) == "default"
+
+
+@pytest.mark.parametrize(
+    ("route", "message", "help"),
+    [
+        ("locl:qwen", "there is no backend 'locl'", "did you mean 'local'?"),
+        ("local:qwen|local:llama^local:x", "'|' and '^' do not mix in one route", ""),
+        ("qwen", "'qwen' is not a leg", "a leg is backend:model"),
+    ],
+)
+def test_a_route_that_leads_nowhere_is_refused_at_start(tmp_path: Path, route: str, message: str, help: str) -> None:
+    """Found when the configuration is read, not by the first client that takes it."""
+    file = tmp_path / "lexgate.yaml"
+    backend = "backends:\n  local: {protocol: openai, base_url: http://127.0.0.1:1/v1, models: [x]}\n"
+    file.write_text(f"{backend}routes:\n  coding: '{route}'\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(file, {})
+    (found,) = refused.value.diagnostics
+    assert (found.code, found.where.line, found.message) == ("E124", 4, message)
+    assert found.help.startswith(help)

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from engine.diagnostics import Diagnostic, Where, error
+from engine.model.plan import PlanError, parse_plan, plan_text
 from engine.settings.judge import CONTRADICTION, Steps, closest
 from engine.settings.model import Backend, Settings
 
@@ -55,7 +56,31 @@ def default_route_exists(settings: Settings) -> Iterator[Finding]:
         yield ("default_route",), f"there is no route '{named}'", closest(named, list(settings.routes))
 
 
-CHECKS: Final = (personal_is_loopback, state_is_known_and_shared, backends_have_urls, default_route_exists)
+def routes_lead_to_backends(settings: Settings) -> Iterator[Finding]:
+    """Every route is written as the grammar wants it, and names backends that are there."""
+    written: list[tuple[Steps, Any]] = [(("routes", name), route) for name, route in settings.routes.items()]
+    if settings.default_route and not settings.default_route.startswith("@"):
+        written.append((("default_route",), settings.default_route))
+    known = list(settings.served_backends)
+    for place, route in written:
+        try:
+            plan = parse_plan(plan_text(route))
+        except PlanError as wrong:
+            yield place, wrong.message, wrong.help
+            continue
+        for leg in plan.legs:
+            if leg.backend not in known:
+                help = closest(leg.backend, known) or f"known: {', '.join(known)}"
+                yield place, f"there is no backend '{leg.backend}'", help
+
+
+CHECKS: Final = (
+    personal_is_loopback,
+    state_is_known_and_shared,
+    backends_have_urls,
+    default_route_exists,
+    routes_lead_to_backends,
+)
 
 
 def is_loopback(host: str) -> bool:
