@@ -187,7 +187,7 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
     """
     changed: Any = event
     for op in ops:
-        changed = _written(changed, op, 0)
+        changed = written(changed, op.path, op)
         _renew_text(changed, op.path)
     result: dict[str, Any] = dict(changed)
     if any(op.path[0] == "request" for op in ops):
@@ -196,19 +196,18 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
     return result
 
 
-def _written(node: Any, op: Op, depth: int) -> Any:
-    step: Any = op.path[depth]
-    copy: Any = list(node) if isinstance(node, list) else dict(node)
-    if depth == len(op.path) - 1:
-        match op.op:
-            case "remove":
-                copy.pop(step) if isinstance(copy, list) else copy.pop(step, None)
-            case "add" if isinstance(copy, list):
-                copy.insert(step, op.value)
-            case _:
-                copy[step] = op.value
+def written(value: Any, path: Path, op: Op) -> Any:
+    """A JSON value with one place below it written, added or removed."""
+    step: Any = path[0]
+    copy: Any = list(value) if isinstance(value, list | tuple) else dict(value)
+    if len(path) > 1:
+        copy[step] = written(copy[step], path[1:], op)
+    elif op.op == "remove":
+        copy.pop(step) if isinstance(copy, list) else copy.pop(step, None)
+    elif op.op == "add" and isinstance(copy, list):
+        copy.insert(step, op.value)
     else:
-        copy[step] = _written(copy[step], op, depth + 1)
+        copy[step] = op.value
     return copy
 
 

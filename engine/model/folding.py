@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from .effects import Op, Path, SetHeader
+from .effects import Op, Path, SetHeader, written
 from .exchange import Exchange, Message, Part, ToolCall
 
 replace = msgspec.structs.replace
@@ -82,18 +82,3 @@ def _new_message(value: Mapping[str, Any]) -> Message:
 
 def _new_part(value: Mapping[str, Any]) -> Part:
     return Part(kind=value["kind"], text=value["text"])
-
-
-def written(value: Any, path: Path, op: Op) -> Any:
-    """A JSON value with one place below it written, added or removed."""
-    step: Any = path[0]
-    copy: Any = list(value) if isinstance(value, list | tuple) else dict(value)
-    if len(path) > 1:
-        copy[step] = written(copy[step], path[1:], op)
-    elif op.op == "remove":
-        copy.pop(step) if isinstance(copy, list) else copy.pop(step, None)
-    elif op.op == "add" and isinstance(copy, list):
-        copy.insert(step, op.value)
-    else:
-        copy[step] = op.value
-    return copy

@@ -17,6 +17,7 @@ from engine.diagnostics import Diagnostic
 from engine.diagnostics import error as diagnose
 from engine.documents import Document
 
+from .names import suggestion
 from .schema import policy_schema
 from .spec import PolicySpec
 
@@ -177,8 +178,7 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
             known = list(schema.get("properties", {}))
             for key in wrong.instance:
                 if key not in known:
-                    near = difflib.get_close_matches(str(key), known, n=1)
-                    help = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+                    help = suggestion(str(key), known) or f"known here: {', '.join(known)}"
                     number, what = (411, "action") if path[-2:-1] == ("actions",) else (131, "key")
                     yield diagnose(number, f"unknown {what} '{key}'", document.key((*path, key)), help)
         case "required":
