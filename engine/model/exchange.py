@@ -25,21 +25,44 @@ class Protocol(StrEnum):
     GEMINI = "gemini"
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True):
+    """An image, a sound or a document: one of `data` (base64), `url` and `file_id` (the provider's own object) is set."""
+
+    mime: str = ""
+    data: str = ""
+    url: str = ""
+    file_id: str = ""
+    name: str = ""
+    detail: str = ""
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One part of a message. `text` is what rules read; a part of kind `image`, `audio`, `file` or `opaque` has none."""
+    """One part of a message. `text` is what rules read; a part of kind `image`, `audio`, `file` or `opaque` has none.
+
+    `media` and `signature` are filled in where a request is translated. `signature` is what proves a piece of reasoning
+    to the provider that thought it (`issuer`): a signature of Anthropic's, encrypted content of Responses, a thought
+    signature of Gemini's. Reasoning without `text` is redacted.
+    """
 
     kind: Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
     text: str = ""
+    media: Media | None = None
+    signature: str = ""
+    issuer: Protocol | None = None
     wire: Any = None
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that a model made. `arguments` is the text as it stood on the wire, JSON for a function."""
+    """A call that a model made. `arguments` is the text as it stood on the wire, JSON for a function.
+
+    `signature` is Gemini's thought signature of the call, which it wants to see again.
+    """
 
     id: str
     name: str
     arguments: str = ""
     kind: Literal["function", "custom", "server"] = "function"
+    signature: str = ""
     wire: Any = None
 
     @property
