@@ -10,7 +10,8 @@ Completions writes them:
     presence_penalty float      frequency_penalty float       logit_bias object      user text
     metadata object             service_tier text             parallel_tool_calls bool
     tool_choice                 "auto" | "none" | "required" | {"type": "function", "function": {"name": NAME}}
-    response_format             {"type": "text" | "json_object"} | {"type": "json_schema", "json_schema": {name, schema, strict}}
+    response_format             {"type": "text" | "json_object"}
+                                | {"type": "json_schema", "json_schema": {name, schema, strict}}
     reasoning_effort            "none" | "minimal" | "low" | "medium" | "high" | "xhigh"
     reasoning_budget            int: tokens that may be thought, where the client counts them
     verbosity                   "low" | "medium" | "high"
