@@ -6,18 +6,17 @@ from typing import Any, Final, Literal
 import msgspec
 
 from engine.codecs.base import BadAnswer
-from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
-from engine.codecs.sse import Decoder, RawEvent, encode_event
+from engine.codecs.frames import CLOSED, NOTHING_SAID, FrameReader, object_in
+from engine.codecs.json_text import encode_json
+from engine.codecs.sse import RawEvent, encode_event
 from engine.codecs.text_pairs import paired, waits
 from engine.model.exchange import (
     CallDelta,
     CallOpened,
     Chunk,
-    Closed,
     Failed,
     Finished,
     Frame,
-    Other,
     Part,
     TextDelta,
     UsageReported,
@@ -27,11 +26,6 @@ from .answer import decode_finish
 from .blocks import decode_call, decode_parts, is_call, text_of
 from .problem import error_of, kind_of, message_of, status_of
 from .usage import decode_usage, merged
-
-Said = list[tuple[Frame, tuple[Chunk, ...]]]
-
-_NOTHING_SAID: Final = (Other(),)
-_CLOSED: Final = (Closed(),)
 
 TEXT_OF_DELTA: Final[Mapping[str, tuple[str, Literal["answer", "reasoning"]]]] = {
     "text_delta": ("text", "answer"),
@@ -56,53 +50,28 @@ class _Block(msgspec.Struct):
     signature: str = ""
 
 
-class Reader:
+class Reader(FrameReader):
     """`thoughts` are the thinking blocks that have ended, as they must go back to the provider: with their signatures."""
 
     def __init__(self) -> None:
-        self.complete = False
+        super().__init__()
         self.thoughts: list[Part] = []
-        self._events = Decoder()
         self._open: dict[Any, _Block] = {}
         self._calls = 0
         self._usage: Any = None
         self._failed = False
         self._halves: dict[Any, str] = {}
-        self._broken: BadAnswer | None = None
 
-    def feed(self, data: bytes) -> Said:
-        """What came before a frame that cannot be read is said first; the next call raises."""
-        if self._broken is not None:
-            raise self._broken
-        said: Said = []
-        try:
-            for event in self._events.feed(data):
-                said.append(self._read(event))
-        except BadAnswer as mistake:
-            if not said:
-                raise
-            self._broken = mistake
-        return said
-
-    def close(self) -> Said:
+    def _end(self) -> None:
         """A stream without `message_stop` was cut, whatever it had said."""
-        if self._broken is not None:
-            raise self._broken
-        said = [self._read(event) for event in self._events.close()]
         if not self.complete and not self._failed:
             raise BadAnswer("the upstream's stream was cut: it ended before message_stop")
-        return said
 
     def _read(self, event: RawEvent) -> tuple[Frame, tuple[Chunk, ...]]:
         raw, text = event.raw, event.data
         if not text or not text.strip():
-            return Frame(raw, None, _NOTHING_SAID), _NOTHING_SAID
-        try:
-            data, well_formed = decode_json_leniently(text)
-        except MalformedJson as mistake:
-            raise BadAnswer(f"an event of the upstream's stream is not JSON: {mistake}") from mistake
-        if not isinstance(data, dict):
-            raise BadAnswer("an event of the upstream's stream is not a JSON object")
+            return Frame(raw, None, NOTHING_SAID), NOTHING_SAID
+        data, well_formed = object_in(text)
         if self._halves or not well_formed:
             data = self._rejoined(data)
             raw = encode_event(encode_json(data), event.name.decode("utf-8", "replace"))
@@ -120,19 +89,19 @@ class Reader:
             case "message_start":
                 message = data.get("message")
                 self._usage = message.get("usage") if isinstance(message, dict) else None
-                return _NOTHING_SAID
+                return NOTHING_SAID
             case "message_delta":
                 return self._ending(data)
             case "message_stop":
                 self.complete = True
-                return _CLOSED
+                return CLOSED
             case "error":
                 self._failed = True
                 error = error_of(data) or {}
                 status = status_of(error)
                 return (Failed(status, kind_of(error, status), message_of(error)),)
             case _:
-                return _NOTHING_SAID
+                return NOTHING_SAID
 
     def _started(self, data: Mapping[str, Any]) -> tuple[Chunk, ...]:
         wire = data.get("content_block")
@@ -151,7 +120,7 @@ class Reader:
         if channel == "reasoning":
             block.thought = [text]
             block.signature = text_of(wire.get("signature"))
-        return (TextDelta(0, channel, text),) if text else _NOTHING_SAID
+        return (TextDelta(0, channel, text),) if text else NOTHING_SAID
 
     def _delta(self, data: Mapping[str, Any]) -> tuple[Chunk, ...]:
         delta = data.get("delta")
@@ -166,16 +135,16 @@ class Reader:
                 raise BadAnswer("an input_json_delta of the upstream's stream belongs to no tool call")
             arguments = text_of(delta.get("partial_json"))
             if not arguments:
-                return _NOTHING_SAID
+                return NOTHING_SAID
             block.given = ""
             return (CallDelta(0, block.place, arguments),)
         if kind == "signature_delta":
             block.signature = text_of(delta.get("signature"))
-            return _NOTHING_SAID
+            return NOTHING_SAID
         field, channel = TEXT_OF_DELTA.get(text_of(kind), ("", "answer"))
         text = text_of(delta.get(field))
         if not text:
-            return _NOTHING_SAID
+            return NOTHING_SAID
         if channel == "reasoning":
             block.thought.append(text)
         return (TextDelta(0, channel, text),)
@@ -185,14 +154,14 @@ class Reader:
         if block is None:
             raise BadAnswer("a content_block_stop of the upstream's stream belongs to no open block")
         if block.place >= 0:
-            return (CallDelta(0, block.place, block.given),) if block.given else _NOTHING_SAID
+            return (CallDelta(0, block.place, block.given),) if block.given else NOTHING_SAID
         match block.wire.get("type"):
             case "thinking":
                 whole = {**block.wire, "thinking": "".join(block.thought), "signature": block.signature}
                 self.thoughts += decode_parts(whole)
             case "redacted_thinking":
                 self.thoughts += decode_parts(block.wire)
-        return _NOTHING_SAID
+        return NOTHING_SAID
 
     def _ending(self, data: Mapping[str, Any]) -> tuple[Chunk, ...]:
         chunks: list[Chunk] = []
@@ -203,7 +172,7 @@ class Reader:
         usage = decode_usage(merged(self._usage, data.get("usage")))
         if usage is not None:
             chunks.append(UsageReported(usage))
-        return tuple(chunks) or _NOTHING_SAID
+        return tuple(chunks) or NOTHING_SAID
 
     def _rejoined(self, data: dict[str, Any]) -> dict[str, Any]:
         """The event with the surrogate pairs whole that the server cut between this event and its neighbours."""

@@ -6,15 +6,15 @@ from typing import Any, Final, Literal
 import msgspec
 
 from engine.codecs.base import BadAnswer
-from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
-from engine.codecs.sse import Decoder, RawEvent, encode_event
+from engine.codecs.frames import CLOSED, NOTHING_SAID, FrameReader, object_in
+from engine.codecs.json_text import encode_json
+from engine.codecs.sse import RawEvent, encode_event
 from engine.codecs.text_pairs import REPLACEMENT, paired, waits
 from engine.model.exchange import (
     CallDelta,
     CallOpened,
     Channel,
     Chunk,
-    Closed,
     Failed,
     Finished,
     Frame,
@@ -27,11 +27,6 @@ from .answer import decode_finish
 from .messages import REASONING_DETAILS, REASONING_FIELDS, arguments_text, call_id, decode_part, reasoning_of
 from .problem import error_of, kind_of, message_of, status_of
 from .usage import decode_usage, reported
-
-Said = list[tuple[Frame, tuple[Chunk, ...]]]
-
-_NOTHING_SAID: Final = (Other(),)
-_CLOSED: Final = (Closed(),)
 
 SAID_FIELDS: Final = frozenset(
     ("role", "content", "refusal", "tool_calls", "function_call", REASONING_DETAILS, *REASONING_FIELDS)
@@ -58,57 +53,32 @@ class _Choice(msgspec.Struct):
     last: _Call | None = None
 
 
-class Reader:
+class Reader(FrameReader):
     """Tolerates what compatible servers do: coalesced frames, comments, calls without index, null and integer ids."""
 
     def __init__(self) -> None:
-        self.complete = False
-        self._events = Decoder()
+        super().__init__()
         self._choices: dict[int, _Choice] = {}
         self._halves: dict[tuple[int, str, int], str] = {}
         self._failed = False
-        self._broken: BadAnswer | None = None
 
-    def feed(self, data: bytes) -> Said:
-        """What came before a frame that cannot be read is said first; the next call raises."""
-        if self._broken is not None:
-            raise self._broken
-        said: Said = []
-        try:
-            for event in self._events.feed(data):
-                said.append(self._read(event))
-        except BadAnswer as mistake:
-            if not said:
-                raise
-            self._broken = mistake
-        return said
-
-    def close(self) -> Said:
+    def _end(self) -> None:
         """Without `[DONE]` a stream is whole where every choice has said why it ended: some servers stop there."""
-        if self._broken is not None:
-            raise self._broken
-        said = [self._read(event) for event in self._events.close()]
         if not self.complete and self._choices and all(choice.finished for choice in self._choices.values()):
             self.complete = True
         if not self.complete and not self._failed:
             raise BadAnswer("the upstream's stream was cut: it ended before a finish reason and [DONE]")
-        return said
 
     def _read(self, event: RawEvent) -> tuple[Frame, tuple[Chunk, ...]]:
         raw, text = event.raw, event.data
         if not text or not text.startswith(b"{"):
             text = (text or b"").strip()
             if not text:
-                return Frame(raw, None, _NOTHING_SAID), _NOTHING_SAID
+                return Frame(raw, None, NOTHING_SAID), NOTHING_SAID
             if text == b"[DONE]":
                 self.complete = True
-                return Frame(raw, None, _CLOSED), _CLOSED
-        try:
-            data, well_formed = decode_json_leniently(text)
-        except MalformedJson as mistake:
-            raise BadAnswer(f"an event of the upstream's stream is not JSON: {mistake}") from mistake
-        if not isinstance(data, dict):
-            raise BadAnswer("an event of the upstream's stream is not a JSON object")
+                return Frame(raw, None, CLOSED), CLOSED
+        data, well_formed = object_in(text)
         if self._halves or not well_formed:
             data = self._rejoined(data)
             raw = encode_event(encode_json(data), event.name.decode("utf-8", "replace"))
@@ -130,7 +100,7 @@ class Reader:
         usage = decode_usage(reported(data))
         if usage is not None:
             chunks.append(UsageReported(usage))
-        said = tuple(chunks) or _NOTHING_SAID
+        said = tuple(chunks) or NOTHING_SAID
         return Frame(raw, data, said), said
 
     def _plain_text(self, data: Mapping[str, Any]) -> TextDelta | None:
