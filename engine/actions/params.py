@@ -35,6 +35,14 @@ class LinkError(Exception):
         self.help = help
 
 
+class WrongParams(Exception):
+    """A step cannot be linked: `errors` says every parameter that is wrong, in the order in which they stand."""
+
+    def __init__(self, errors: list[LinkError]) -> None:
+        super().__init__("; ".join(map(str, errors)))
+        self.errors = errors
+
+
 class Linker(Protocol):
     """What knows the names of the file that a step stands in."""
 
@@ -320,7 +328,7 @@ def bare_type(annotation: Any) -> Any:
 
 
 def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params:
-    """The parameters of one step. Raises LinkError with the path of what is wrong (the first; the schema finds the rest)."""
+    """The parameters of one step. Raises WrongParams."""
     hints = get_type_hints(params, include_extras=True)
     fields = dict(zip(params.__struct_encode_fields__, params.__struct_fields__, strict=True))
     alone = not isinstance(value, dict) or (
@@ -329,15 +337,17 @@ def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params
     )
     if alone:
         if params.lone is None:
-            raise LinkError(f"expected parameters, found {value!r}", path)
+            raise WrongParams([LinkError(f"expected parameters, found {value!r}", path)])
         value = {params.lone: value}
     linked: dict[str, Any] = {}
+    wrongs: list[LinkError] = []
     for name, written in value.items():
         at = path if alone else (*path, name)
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             help = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(fields) or 'none'}"
-            raise LinkError(f"unknown parameter '{name}'", at, help)
+            wrongs.append(LinkError(f"unknown parameter '{name}'", at, help))
+            continue
         hint = hints[fields[name]]
         make = LINKS.get(bare_type(hint))
         try:
@@ -346,13 +356,16 @@ def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params
             else:
                 linked[fields[name]] = msgspec.convert(written, hint)
         except LinkError as wrong:
-            raise LinkError(str(wrong), wrong.path or at, wrong.help) from None
+            wrongs.append(LinkError(str(wrong), wrong.path or at, wrong.help))
         except msgspec.ValidationError as wrong:
-            raise LinkError(f"'{name}': {wrong}", at) from None
+            wrongs.append(LinkError(f"'{name}': {wrong}", at))
+    if wrongs:
+        raise WrongParams(wrongs)
     try:
         return params(**linked)
     except (TypeError, ValueError) as wrong:
-        raise LinkError(str(wrong).replace("Missing required argument", "missing parameter"), path) from None
+        said = str(wrong).replace("Missing required argument", "missing parameter")
+        raise WrongParams([LinkError(said, path)]) from None
 
 
 def schema_hook(kind: type) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.actions import ACTIONS, Kind
-from engine.actions.params import Expression, LinkError, Patterns, Text, Value, link, seconds
+from engine.actions.params import Expression, LinkError, Patterns, Text, Value, WrongParams, link, seconds
 from engine.actions.rate_limit import RateLimitParams
 from engine.actions.registry import DENIES_ON_ERROR
 from engine.actions.set import MODEL, MODEL_NAME, WRITABLE, ClampParams, PathParams, SetParams, is_model_name
@@ -206,8 +206,9 @@ class FileLinker:
             return None
         try:
             params = link(action.params, value, at, self.names)
-        except LinkError as wrong:
-            self.names.wrong(411, f"{name}: {wrong}", wrong.path or at, wrong.help)
+        except WrongParams as wrongs:
+            for wrong in wrongs.errors:
+                self.names.wrong(411, f"{name}: {wrong}", wrong.path or at, wrong.help)
             return None
         step = Step(action, params, self.names.locate(at))
         self._check_step(step, rule, at)
@@ -276,8 +277,11 @@ class FileLinker:
         for each in (*matching.patterns, *pattern_sets(steps)):
             for pattern in each.unbounded:
                 help = "say how wide a match may be: {re2: '...', max_width: 200}"
-                message = f"pattern '{pattern.name}' can match without bound, and a stream cannot wait for it"
-                self.names.wrong(502, message, (*path, "actions"), help)
+                message = (
+                    f"pattern '{pattern.name}' can match without bound, and rule '{rule.id}' looks for it in a stream, "
+                    "which cannot wait"
+                )
+                self.names.wrong(502, message, self.names.pattern_places.get(pattern, (*path, "actions")), help)
         looks = any(path in ((), ("text",)) or path[:2] == ("text", "window") for path in reads)
         if rule.window is None and looks:
             help = "add `window: 200`: so many code points are held back, and stand in `text.window`"

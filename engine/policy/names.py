@@ -81,6 +81,8 @@ class FileNames:
         self.used: set[tuple[str, str]] = set()
         self.origin = spec.policy
         self._sets = {name: tuple(items) for name, items in spec.sets.items()}
+        self.pattern_places: dict[Pattern, Path] = {}
+        """Where each pattern stands in the file."""
         self._patterns = self._pattern_sets()
         self.scope = Names(self._sets, self._patterns, {})
         self.scope = Names(self._sets, self._patterns, self._definitions())
@@ -113,7 +115,9 @@ class FileNames:
             if not isinstance(pattern, str):
                 at = (*at, "re2")
             try:
-                found.append(self._prepare(key, text, width))
+                prepared = self._prepare(key, text, width)
+                self.pattern_places[prepared] = at
+                found.append(prepared)
             except PatternError as wrong:
                 where = self.inside(at, wrong.start, wrong.end)
                 self.diagnostics.append(diagnose(501, wrong.message, where, wrong.help))

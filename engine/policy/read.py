@@ -173,7 +173,8 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
     instance: Any = wrong.instance
     match wrong.validator:
         case "anyOf" | "oneOf" if wrong.context:
-            yield from _explained(_likeliest(wrong), document)
+            for each in _likeliest(wrong):
+                yield from _explained(each, document)
         case "additionalProperties" if isinstance(wrong.instance, dict):
             known = list(schema.get("properties", {}))
             for key in wrong.instance:
@@ -246,20 +247,23 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def _likeliest(wrong: jsonschema.ValidationError) -> jsonschema.ValidationError:
-    """Of the alternatives that all failed, the mistake in the one that was meant: whose type is that of the value."""
+def _likeliest(wrong: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
+    """Of the alternatives that all failed, the mistakes in the one that was meant: whose type is that of the value."""
     fitting = [
         each for each in wrong.context or () if not (each.validator == "type" and each.instance is wrong.instance)
     ]
     if fitting:
         # A key that does not exist explains one that is missing.
-        return max(fitting, key=lambda each: (len(each.absolute_path), each.validator == "additionalProperties"))
+        best = max(fitting, key=lambda each: (len(each.absolute_path), each.validator == "additionalProperties"))
+        meant = [each for each in fitting if each.relative_schema_path[0] == best.relative_schema_path[0]]
+        unknown = any(each.validator == "additionalProperties" for each in meant)
+        return [each for each in meant if each.validator != "required" or not unknown]
     types = [each for each in wrong.context or () if each.validator == "type"]
     first = types[0] if types else (wrong.context or [wrong])[0]
     if types:
         several: list[Any] = [each.validator_value for each in types]
         first.validator_value = [kind for each in several for kind in ([each] if isinstance(each, str) else each)]
-    return first
+    return [first]
 
 
 def _shown(value: Any) -> str:

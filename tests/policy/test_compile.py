@@ -165,6 +165,24 @@ def test_an_action_that_cannot_be_done_does_not_load(phase: str, step: str, code
     assert message in found[0][3]
 
 
+def test_every_wrong_parameter_of_a_step_is_said_at_its_place() -> None:
+    text = policy("- {id: r, phase: request, actions: [{block: {mesage: no, status: many, code: 3}}]}")
+    found = said(text)
+    assert [(each[0], *each[1:3]) for each in found] == [
+        ("E131", *spot(text, "mesage")),
+        ("E134", *spot(text, "many")),
+        ("E134", *spot(text, "3}}")),
+    ]
+    assert "did you mean 'message'?" in found[0][4]
+
+
+def test_a_pattern_without_bound_is_said_where_the_pattern_stands() -> None:
+    text = policy("- {id: r, phase: text, actions: [{redact: {patterns: wide}}]}", "patterns: {wide: {all: 'keys.*'}}")
+    (found,) = said(text)
+    assert found[0] == "E502"
+    assert found[1:3] == spot(text, "'keys.*'")
+
+
 LIMITS = [
     ("request", "limit: {max: 1}, actions: [block: no]", "must say what happens beyond it"),
     ("request", "severity: high, limit: {beyond: allow}, actions: [block: no]", "refused at severity high"),
