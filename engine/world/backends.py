@@ -40,12 +40,28 @@ _YES, _NO, _REMEMBERED = "yes", "no", 1024
 
 
 SPEAKS: Final[Mapping[str, frozenset[Protocol]]] = {
-    "openai": frozenset({Protocol.OPENAI_CHAT}),
+    "openai": frozenset({Protocol.OPENAI_CHAT, Protocol.OPENAI_EMBEDDINGS}),
     "anthropic": frozenset({Protocol.ANTHROPIC}),
-    "gemini": frozenset(),
+    "gemini": frozenset({Protocol.GEMINI}),
     "sandbox": frozenset(Protocol),
 }
-"""The wire protocols of each kind of backend. A client is sent only to a backend that speaks its own."""
+"""The wire protocols that every backend of a kind speaks; `capabilities` add to them."""
+
+MAIN: Final[Mapping[str, Protocol]] = {
+    "openai": Protocol.OPENAI_CHAT,
+    "anthropic": Protocol.ANTHROPIC,
+    "gemini": Protocol.GEMINI,
+    "sandbox": Protocol.OPENAI_CHAT,
+}
+"""What a kind of backend is asked in, when it does not speak the client's protocol."""
+
+KEY_HEADERS: Final[Mapping[str, bytes]] = {
+    "openai": b"authorization",
+    "anthropic": b"x-api-key",
+    "gemini": b"x-goog-api-key",
+    "sandbox": b"authorization",
+}
+"""Where each protocol has the key; in `authorization` it stands behind `Bearer`."""
 
 ANTHROPIC_VERSION: Final = (b"anthropic-version", b"2023-06-01")
 """Sent for clients that say none: Anthropic's API refuses a request without it."""
@@ -61,6 +77,9 @@ class Backend:
         self._client = client
         self._keys = [key.reveal() for key in settings.api_key]
         self._turn = 0
+        more = {Protocol.OPENAI_RESPONSES} if self.protocol == "openai" and settings.capabilities.responses else set()
+        self._spoken = SPEAKS[self.protocol] | more
+        self._key_header = KEY_HEADERS[self.protocol]
         self.timeouts = Timeouts(
             connect=settings.timeouts.connect,
             first_byte=settings.timeouts.first_byte,
@@ -76,8 +95,17 @@ class Backend:
         self._forwarded: dict[bytes, str] = {}
 
     def speaks(self, protocol: Protocol) -> bool:
-        """Whether it can be asked in a client's protocol."""
-        return protocol in SPEAKS[self.protocol]
+        """Whether it can be asked in a client's own protocol, so that nothing need be translated."""
+        return protocol in self._spoken
+
+    def protocol_for(self, client: Protocol) -> Protocol | None:
+        """The protocol to ask it in for a client: the client's own where it is spoken, else the backend's main one.
+
+        None where no translation can be: embeddings have no counterpart in the other protocols.
+        """
+        if client in self._spoken:
+            return client
+        return None if client is Protocol.OPENAI_EMBEDDINGS else MAIN[self.protocol]
 
     async def send(self, path: str, body: bytes, client_headers: Headers, added: Mapping[str, str]) -> Response:
         """Ask, and answer as soon as the head of the response is there. Raises TransportError."""
@@ -117,10 +145,8 @@ class Backend:
         elif self._keys:
             key = self._keys[self._turn % len(self._keys)]
             self._turn += 1
-            anthropic = self.protocol == "anthropic"
-            forwarded.append(
-                (b"x-api-key", key.encode()) if anthropic else (b"authorization", b"Bearer " + key.encode())
-            )
+            bearer = b"Bearer " if self._key_header == b"authorization" else b""
+            forwarded.append((self._key_header, bearer + key.encode()))
         if self.protocol == "anthropic" and not any(name == ANTHROPIC_VERSION[0] for name, _ in forwarded):
             forwarded.append(ANTHROPIC_VERSION)
         return forwarded
