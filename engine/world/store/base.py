@@ -203,6 +203,14 @@ class Facts(msgspec.Struct, frozen=True):
     standings: Mapping[Meter, Standing] = {}
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Some facts of a space, in the order of owner and name (by code points). `after`: where the next page begins; None
+    if this was the last."""
+
+    facts: Mapping[Key, Fact]
+    after: Key | None = None
+
+
 class Committed(msgspec.Struct, frozen=True):
     """All was done. `results` are in the order of the changes."""
 
@@ -213,8 +221,8 @@ class Refused(msgspec.Struct, frozen=True):
     """Nothing was done, because change number `which` (from 0) has no room.
 
     `retry_after` is in seconds, an estimate where others hold reservations; `None` means that waiting cannot help
-    (more than the whole limit was asked, or the value is too large). `reason` is `full` when a new meter finds the
-    store at its cap of living ones: a limit is never forgotten to make place.
+    (more than the whole limit was asked, or the value is too large). `reason` is `full` when a new meter or a new
+    record finds the store at its cap of living ones: neither is ever forgotten to make place.
     """
 
     which: int
@@ -244,6 +252,14 @@ class Cap(msgspec.Struct, frozen=True):
     in_all: int = 100_000
 
 
+RECORDS = "records/"
+"""How the name of a space begins whose facts are never forgotten to make place (keys, teams): a write that finds it full
+is refused instead. Its only bound is `Caps.records`, the number of facts of all owners together."""
+
+NAME_LENGTH = 512
+"""The most characters in the owner and in the name of a fact. What is longer is refused as `too_large`."""
+
+
 class Caps(msgspec.Struct, frozen=True):
     """The bounds of a store: of every space (`spaces` by name, else `each`), of living meters, of one value in bytes."""
 
@@ -251,8 +267,11 @@ class Caps(msgspec.Struct, frozen=True):
     spaces: Mapping[str, Cap] = msgspec.field(default_factory=lambda: {"sessions": Cap(per_owner=10_000)})
     meters: int = 200_000
     value_bytes: int = 1 << 20
+    records: int = 100_000
 
     def of(self, space: str) -> Cap:
+        if space.startswith(RECORDS):
+            return Cap(self.records, self.records)
         return self.spaces.get(space, self.each)
 
 
@@ -297,6 +316,13 @@ class Store(Protocol):
         meters: Iterable[Meter] = (),
     ) -> Facts:
         """One consistent look at single facts, at all facts of some `(space, owner)`, and at meters."""
+        ...
+
+    async def scan(self, space: str, owner: str | None = None, *, after: Key | None = None, limit: int = 100) -> Page:
+        """The living facts of a space, or of one owner in it, a page at a time: for lists that people read.
+
+        A fact that is there from the first page to the last is shown once, whatever is written meanwhile.
+        """
         ...
 
     async def commit(self, changes: Sequence[Change]) -> Outcome:

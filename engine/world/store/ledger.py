@@ -7,6 +7,8 @@ import msgspec
 
 from engine.world.store import meters
 from engine.world.store.base import (
+    NAME_LENGTH,
+    RECORDS,
     Add,
     Caps,
     Change,
@@ -61,6 +63,10 @@ class Board(Protocol):
 
     def clear(self, space: str, owner: str) -> int: ...
 
+    def places(self, space: str) -> int:
+        """How many more facts a space can take."""
+        ...
+
     def state(self, meter: Meter) -> meters.State | None:
         """The state of a meter, a new one if need be, to be changed in place; None if there is no place for another."""
         ...
@@ -78,6 +84,7 @@ def _judge(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Ref
     stale: list[Key] = []
     refused: Refused | None = None
     promised: dict[int, int] = {}
+    born: dict[str, set[Key]] = {}
     for which, change in enumerate(changes):
         match change:
             case Take() | Reserve():
@@ -86,9 +93,15 @@ def _judge(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Ref
             case Put(key=key, expect=expected) | Delete(key=key, expect=expected) | Expect(key=key, version=expected):
                 if expected is not None and expected != _version(board.entry(key)):
                     stale.append(key)
-                elif isinstance(change, Put) and len(change.value) > caps.value_bytes:
-                    refused = refused or Refused(which, None, None, "too_large")
-            case Clear() | Add() | Renew() | Settle() | Release():
+                elif isinstance(change, Put) and refused is None:
+                    if len(change.value) > caps.value_bytes:
+                        refused = Refused(which, None, None, "too_large")
+                    else:
+                        refused = _unwritable(which, key, board, born)
+            case Add(key=key):
+                if refused is None:
+                    refused = _unwritable(which, key, board, born)
+            case Clear() | Renew() | Settle() | Release():
                 pass
             case _:
                 assert_never(change)
@@ -96,6 +109,17 @@ def _judge(changes: Sequence[Change], board: Board, caps: Caps, now: int) -> Ref
         fresh = {key: Fact(entry.value, entry.version) for key in stale if (entry := board.entry(key)) is not None}
         return Conflict(tuple(stale), Facts(fresh))
     return refused
+
+
+def _unwritable(which: int, key: Key, board: Board, born: dict[str, set[Key]]) -> Refused | None:
+    """Why a fact cannot be written: its name is too long, or it is one record more than there is place for."""
+    if len(key.owner) > NAME_LENGTH or len(key.name) > NAME_LENGTH:
+        return Refused(which, None, None, "too_large")
+    if not key.space.startswith(RECORDS) or board.entry(key) is not None:
+        return None
+    new = born.setdefault(key.space, set())
+    new.add(key)
+    return Refused(which, None, None, "full") if len(new) > board.places(key.space) else None
 
 
 def _refusal(which: int, change: Take | Reserve, board: Board, promised: dict[int, int], now: int) -> Refused | None:

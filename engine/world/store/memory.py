@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
 from engine.world.store import meters
-from engine.world.store.base import Caps, Change, Clock, Fact, Facts, Key, Meter, Outcome, Standing, Tally
+from engine.world.store.base import Caps, Change, Clock, Fact, Facts, Key, Meter, Outcome, Page, Standing, Tally
 from engine.world.store.ledger import Entry, perform
 
 SWEEP = 8  # expired things looked at in each commit: more than one commit usually makes, so that the sweep keeps up
@@ -99,6 +99,17 @@ class MemoryStore:
                     values[key] = Fact(entry.value, entry.version)
         return Facts(values, {meter: self._standing(meter, now) for meter in meters})
 
+    async def scan(self, space: str, owner: str | None = None, *, after: Key | None = None, limit: int = 100) -> Page:
+        self._now = int(self._clock() * 1_000_000)
+        shelf = self._shelves.get(space)
+        names: Iterable[Key] = ()
+        if shelf is not None:
+            names = shelf.entries if owner is None else shelf.owners.get(owner, ())
+        living = {key: entry for key in names if (after is None or key > after) and (entry := self.entry(key))}
+        page = sorted(living)[:limit]
+        facts = {key: Fact(living[key].value, living[key].version) for key in page}
+        return Page(facts, page[-1] if len(living) > limit else None)
+
     async def commit(self, changes: Sequence[Change]) -> Outcome:
         self._now = now = int(self._clock() * 1_000_000)
         outcome = perform(changes, self, self._caps, now)
@@ -136,6 +147,14 @@ class MemoryStore:
     def clear(self, space: str, owner: str) -> int:
         shelf = self._shelves.get(space)
         return sum([self.erase(key) for key in list(shelf.owners.get(owner, ()))]) if shelf else 0
+
+    def places(self, space: str) -> int:
+        shelf = self._shelves.get(space)
+        if shelf is None:
+            return self._caps.of(space).in_all
+        if len(shelf.entries) >= shelf.cap.in_all:
+            shelf.sweep(self._now, RESCUE)
+        return shelf.cap.in_all - len(shelf.entries)
 
     def state(self, meter: Meter) -> meters.State | None:
         where = meters.place(meter)

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from engine.world.store import meters
 from engine.world.store import sql_tables as tables
 from engine.world.store.base import (
+    RECORDS,
     Add,
     Caps,
     Change,
@@ -33,6 +34,7 @@ from engine.world.store.base import (
     Key,
     Meter,
     Outcome,
+    Page,
     Put,
     StoreDown,
     Tally,
@@ -48,6 +50,13 @@ _encode = msgspec.msgpack.Encoder().encode
 _text = msgspec.json.Encoder().encode
 
 
+class _Listing(NamedTuple):
+    space: str
+    owner: str | None
+    after: Key | None
+    limit: int
+
+
 class _Question(NamedTuple):
     keys: tuple[Key, ...]
     owners: tuple[tuple[str, str], ...]
@@ -61,9 +70,10 @@ def _place(parts: Sequence[object]) -> str:
 class _Board:
     """What one transaction knows: rows as they were read, with the changes of its commits laid over them."""
 
-    def __init__(self, connection: sa.Connection, now: int, meters_left: int) -> None:
+    def __init__(self, connection: sa.Connection, now: int, caps: Caps, meters_left: int) -> None:
         self.connection = connection
         self.now = now
+        self.caps = caps
         self.full = 0
         self.born: list[Key] = []
         self.entries: dict[Key, Entry | None] = {}
@@ -120,6 +130,14 @@ class _Board:
 
     def clear(self, space: str, owner: str) -> int:
         return sum([self.erase(key) for key in self.of_owner(space, owner)])
+
+    def places(self, space: str) -> int:
+        unsaved = sum(key.space == space for key in self.born)
+        return self.caps.of(space).in_all - unsaved - self._living(space)
+
+    def _living(self, space: str) -> int:
+        where = {"space_": space, "now": self.now}
+        return int(self.connection.execute(tables.COUNT_LIVING, where).scalar_one())
 
     def state(self, meter: Meter) -> meters.State | None:
         place = _place(meters.place(meter))
@@ -188,7 +206,7 @@ class SqlStore:
         self._sweep_every = max(1, min(SWEEP_EVERY, smallest // 16))
         self._births = self._sweep_every  # so that the first commit counts what is there
         self._commits: Desk[tuple[Change, ...], Outcome] = Desk("store-commits", self._commit)
-        self._reads: Desk[_Question, Facts] = Desk("store-reads", self._read)
+        self._reads: Desk[_Question | _Listing, Facts | Page] = Desk("store-reads", self._read)
 
     async def prepare(self) -> None:
         """Bring the schema to this release's version; several processes may start at once."""
@@ -200,7 +218,14 @@ class SqlStore:
         owners: Iterable[tuple[str, str]] = (),
         meters: Iterable[Meter] = (),
     ) -> Facts:
-        return await self._reads.ask(_Question(tuple(keys), tuple(owners), tuple(meters)))
+        facts = await self._reads.ask(_Question(tuple(keys), tuple(owners), tuple(meters)))
+        assert isinstance(facts, Facts)
+        return facts
+
+    async def scan(self, space: str, owner: str | None = None, *, after: Key | None = None, limit: int = 100) -> Page:
+        page = await self._reads.ask(_Listing(space, owner, after, limit))
+        assert isinstance(page, Page)
+        return page
 
     async def commit(self, changes: Sequence[Change]) -> Outcome:
         return await self._commits.ask(tuple(changes))
@@ -221,7 +246,7 @@ class SqlStore:
         except StoreDown as down:
             return self._all_down(down, len(jobs))
 
-    def _read(self, jobs: Sequence[_Question]) -> Sequence[Facts | Exception]:
+    def _read(self, jobs: Sequence[_Question | _Listing]) -> Sequence[Facts | Page | Exception]:
         try:
             return self._read_all(jobs)
         except StoreDown as down:
@@ -240,7 +265,7 @@ class SqlStore:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             # The clock is read once the lock is held, so that no process writes a time before another's.
             now = int(self._clock() * 1_000_000)
-            board = _Board(connection, now, self._caps.meters - self._meter_count)
+            board = _Board(connection, now, self._caps, self._caps.meters - self._meter_count)
             changes = [change for job in jobs for change in job]
             board.load(
                 [change.key for change in changes if isinstance(change, Put | Delete | Expect | Add)],
@@ -260,16 +285,20 @@ class SqlStore:
                 self.tally.full += board.full
         return outcomes
 
-    def _read_all(self, jobs: Sequence[_Question]) -> Sequence[Facts]:
+    def _read_all(self, jobs: Sequence[_Question | _Listing]) -> Sequence[Facts | Page]:
         with self._transaction("BEGIN") as connection:
             now = int(self._clock() * 1_000_000)
-            board = _Board(connection, now, self._caps.meters)
+            board = _Board(connection, now, self._caps, self._caps.meters)
+            questions = [job for job in jobs if isinstance(job, _Question)]
             board.load(
-                [key for job in jobs for key in job.keys],
-                [owner for job in jobs for owner in job.owners],
-                [meter for job in jobs for meter in job.meters],
+                [key for job in questions for key in job.keys],
+                [owner for job in questions for owner in job.owners],
+                [meter for job in questions for meter in job.meters],
             )
-            return [self._facts(board, job, now) for job in jobs]
+            return [
+                self._facts(board, job, now) if isinstance(job, _Question) else _page(connection, job, now)
+                for job in jobs
+            ]
 
     def _facts(self, board: _Board, question: _Question, now: int) -> Facts:
         values, standings = {}, {}
@@ -296,7 +325,7 @@ class SqlStore:
         for space, owner in {(key.space, key.owner) for key in board.born}:
             cap = self._caps.of(space).per_owner
             where = {"space_": space, "owner_": owner}
-            if execute(tables.COUNT_OWNER, where).scalar_one() > cap:
+            if not space.startswith(RECORDS) and execute(tables.COUNT_OWNER, where).scalar_one() > cap:
                 expired += execute(tables.SWEEP_OWNER, {**where, "now": board.now}).rowcount
                 if (excess := execute(tables.COUNT_OWNER, where).scalar_one() - cap) > 0:
                     evicted += execute(tables.TRIM_OWNER, {**where, "excess": excess}).rowcount
@@ -310,7 +339,7 @@ class SqlStore:
             self._births = 0
             expired += execute(tables.SWEEP_FACTS, {"now": board.now}).rowcount
             for space, count in execute(tables.COUNT_FACTS).all():
-                if (excess := count - self._caps.of(space).in_all) > 0:
+                if (excess := count - self._caps.of(space).in_all) > 0 and not space.startswith(RECORDS):
                     evicted += execute(tables.TRIM_SPACE, {"space_": space, "excess": excess}).rowcount
         with self._tallying:
             self.tally.evicted += evicted
@@ -352,6 +381,13 @@ class SqlStore:
         connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
         tables.migrate(connection)
         return connection
+
+
+def _page(connection: sa.Connection, wish: _Listing, now: int) -> Page:
+    rows = connection.execute(tables.select_page(wish.space, wish.owner, wish.after, wish.limit + 1, now)).all()
+    facts = {Key(space, owner, name): Fact(value, version) for space, owner, name, value, version, _ in rows}
+    kept = list(facts)[: wish.limit]
+    return Page({key: facts[key] for key in kept}, kept[-1] if len(rows) > wish.limit else None)
 
 
 def make_private(path: Path) -> None:

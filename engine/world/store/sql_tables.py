@@ -1,11 +1,12 @@
 """The tables of a SQL store, how they came to be, and every statement that is sent to them, built once."""
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from engine.world.store.base import StoreMismatch
+from engine.world.store.base import Key, StoreMismatch
 
 SWEEP = 500  # expired rows removed at once
 
@@ -22,6 +23,7 @@ facts = sa.Table(
     sa.Column("written", sa.BigInteger, nullable=False),
     sa.Column("expires", sa.BigInteger, nullable=False),
     sa.Index("facts_of_owner", "space", "owner", "written", "expires"),
+    sa.Index("facts_by_name", "space", "owner", "name"),
     sa.Index("facts_by_age", "space", "written"),
     sa.Index("facts_by_expiry", "expires"),
 )
@@ -36,7 +38,11 @@ meters = sa.Table(
 _version = sa.Table("schema_version", sa.MetaData(), sa.Column("version", sa.Integer, nullable=False))
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = ()
+def _list_by_name(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("CREATE INDEX facts_by_name ON facts (space, owner, name)")
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_list_by_name,)
 """Step n leads a stored schema from version n + 1 to n + 2; steps are only ever appended. A new database gets the tables
 above, which are always those of the last version, and skips them all."""
 
@@ -59,6 +65,11 @@ SELECT_METERS = sa.select(meters.c.place, meters.c.state).where(
 )
 DELETE_FACT = sa.delete(facts).where(facts.c.place == sa.bindparam("place_"))
 COUNT_FACTS = sa.select(facts.c.space, sa.func.count()).group_by(facts.c.space)
+COUNT_LIVING = (
+    sa.select(sa.func.count())
+    .select_from(facts)
+    .where(facts.c.space == sa.bindparam("space_"), facts.c.expires > sa.bindparam("now"))
+)
 COUNT_METERS = sa.select(sa.func.count()).select_from(meters)
 SWEEP_FACTS = sa.delete(facts).where(
     facts.c.place.in_(sa.select(facts.c.place).where(facts.c.expires <= sa.bindparam("now")).limit(SWEEP))
@@ -92,6 +103,16 @@ TRIM_SPACE = sa.delete(facts).where(
         .limit(sa.bindparam("excess"))
     )
 )
+
+
+def select_page(space: str, owner: str | None, after: Key | None, limit: int, now: int) -> sa.Select[Any]:
+    """The living facts of a space, or of one owner in it, that follow one."""
+    wanted = sa.select(*_fact_columns).where(facts.c.space == space, facts.c.expires > now)
+    if owner is not None:
+        wanted = wanted.where(facts.c.owner == owner)
+    if after is not None:
+        wanted = wanted.where(sa.tuple_(facts.c.owner, facts.c.name) > (after.owner, after.name))
+    return wanted.order_by(facts.c.owner, facts.c.name).limit(limit)
 
 
 def migrate(connection: sa.Connection) -> None:

@@ -34,6 +34,7 @@ from engine.world.store.base import (
     Expect,
     Key,
     Meter,
+    Page,
     Put,
     Refused,
     Release,
@@ -51,6 +52,8 @@ from engine.world.store.base import (
     Take,
     Window,
 )
+from engine.world.store.records import FOREVER, bump, revisions
+from engine.world.store.sql_tables import MIGRATIONS
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z, a Thursday
 A, B = Key("vars", "ann", "a"), Key("vars", "ann", "b")
@@ -606,6 +609,76 @@ async def test_a_fact_rewritten_for_ever_takes_no_more_room(kind: str, clock: Cl
         assert set((await store.read([A, B])).values) == {A, B}
 
 
+# --- records, lists and revisions
+
+
+@each_kind
+async def test_a_record_is_never_forgotten_and_one_too_many_is_refused(kind: str, clock: Clock) -> None:
+    keys = [Key("records/keys", "payments", f"key{index}") for index in range(4)]
+    async with opened(kind, clock, Caps(records=3, each=Cap(per_owner=1))) as store:
+        await done(store, Put(keys[0], b"0", FOREVER), Put(keys[1], b"1", FOREVER))
+        full = Refused(1, None, None, "full")
+        assert await refused(store, Put(keys[2], b"2", FOREVER), Put(keys[3], b"3", FOREVER)) == full
+        await done(store, Put(keys[2], b"2", 60), Put(keys[0], b"again", FOREVER))
+        assert (await refused(store, Put(keys[3], b"3", FOREVER))).reason == "full"
+        clock.now += 60
+        await done(store, Put(keys[3], b"3", FOREVER))
+        clock.now += 20 * 365 * 86_400
+        assert set((await store.read(keys)).values) == {keys[0], keys[1], keys[3]}
+
+
+async def test_a_list_is_read_page_by_page_in_order_and_leaves_out_what_is_over(store: Store, clock: Clock) -> None:
+    keys = [
+        Key("records/keys", owner, name) for owner in ("", "a", "a\x00", "aa", "é", "z") for name in ("", "b", "\x01")
+    ]
+    await done(store, *[Put(key, key.name.encode(), FOREVER) for key in reversed(keys)])
+    await done(store, Put(Key("records/keys", "a", "short"), b"1", 10), Put(Key("records/teams", "a", "b"), b"1", 60))
+    clock.now += 10
+    seen: list[Key] = []
+    page = await store.scan("records/keys", limit=4)
+    while True:
+        assert [fact.value for fact in page.facts.values()] == [key.name.encode() for key in page.facts]
+        seen += page.facts
+        if page.after is None:
+            break
+        page = await store.scan("records/keys", after=page.after, limit=4)
+    assert seen == sorted(keys)
+    assert list((await store.scan("records/keys", "a")).facts) == sorted(key for key in keys if key.owner == "a")
+    assert await store.scan("records/nothing") == Page({})
+
+
+async def test_a_list_that_ends_with_its_page_has_no_next_one(store: Store) -> None:
+    await done(store, Put(A, b"1", 60), Put(B, b"2", 60))
+    page = await store.scan("vars", "ann", limit=2)
+    assert (list(page.facts), page.after) == ([A, B], None)
+    assert list((await store.scan("vars", "ann", after=A, limit=2)).facts) == [B]
+
+
+async def test_a_revision_is_another_after_every_bump(store: Store) -> None:
+    assert await revisions(store, "keys", "teams") == {"keys": 0, "teams": 0}
+    seen = set()
+    for _ in range(5):
+        await done(store, bump("keys"))
+        seen.add((await revisions(store, "keys"))["keys"])
+    assert len(seen - {0}) == 5
+    assert (await revisions(store, "teams"))["teams"] == 0
+
+
+async def test_a_name_too_long_is_refused_for_good(store: Store) -> None:
+    for key in (Key("vars", "o" * 513, "n"), Key("vars", "o", "n" * 513)):
+        assert await refused(store, Put(key, b"1", 60)) == Refused(0, None, None, "too_large")
+        assert (await refused(store, Add(key, 1, 60))).reason == "too_large"
+    longest = Key("vars", "\N{GRINNING FACE}" * 512, "\x00" * 512)
+    await done(store, Put(longest, b"1", 60))
+    assert (await store.read(owners=[longest[:2]])).values.keys() == {longest}
+
+
+async def test_a_meter_may_have_a_key_of_any_length(store: Store) -> None:
+    meters = [Window(Key("limits", "ann", "\N{GRINNING FACE}" * 9000 + end), 5, 60) for end in "ab"]
+    await done(store, Take(meters[0], 2))
+    assert [await remaining(store, meter) for meter in meters] == [3, 5]
+
+
 # --- the database
 
 
@@ -642,7 +715,7 @@ async def test_a_database_of_a_newer_release_is_refused_in_words(tmp_path: Path,
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE schema_version SET version = 99"))
     engine.dispose()
-    with pytest.raises(StoreMismatch, match=r"schema version 99.*knows up to 1.*start the newer release"):
+    with pytest.raises(StoreMismatch, match=r"schema version 99.*knows up to 2.*start the newer release"):
         await open_store(url, clock)
 
 
@@ -657,7 +730,7 @@ async def test_an_older_database_takes_the_missing_steps_once_and_keeps_its_fact
     def step(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE facts ADD COLUMN note TEXT")
 
-    monkeypatch.setattr("engine.world.store.sql_tables.MIGRATIONS", (step,))
+    monkeypatch.setattr("engine.world.store.sql_tables.MIGRATIONS", (*MIGRATIONS, step))
     for _ in range(2):
         store = await open_store(url, clock)
         assert (await store.read([A])).values[A].value == b"1"
@@ -666,7 +739,7 @@ async def test_an_older_database_takes_the_missing_steps_once_and_keeps_its_fact
     await done(fresh, Put(A, b"1", 600))
     await fresh.close()
     monkeypatch.undo()
-    with pytest.raises(StoreMismatch, match="schema version 2"):
+    with pytest.raises(StoreMismatch, match="schema version 3"):
         await open_store(url, clock)
 
 
@@ -749,7 +822,7 @@ def test_processes_on_one_database_never_overspend(tmp_path: Path) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         for number in range(3)
     ]
@@ -796,7 +869,7 @@ asyncio.run(main())
 def test_a_killed_process_loses_no_account_and_keeps_no_reservation(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/lexgate.db"
     doomed = subprocess.Popen(
-        [sys.executable, "-c", DOOMED, url], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", DOOMED, url], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
     )
     assert doomed.stdout is not None
     for _ in range(20):
