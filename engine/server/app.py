@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from engine import __version__
-from engine.codecs import CODECS, PATHS
+from engine.codecs import CODECS
 from engine.codecs.base import Problem
 from engine.model.exchange import Protocol
 from engine.opening import open_house
@@ -155,7 +155,7 @@ def make_app(loaded: Loaded) -> Edge:
         exception_handlers={HTTPException: _problem_page, Exception: _broken_page},
         logging_config=None,
     )
-    edge = Edge(PATHS, guarded(pages, settings), opened)
+    edge = Edge(guarded(pages, settings), opened)
     pages.state.edge = edge
     pages.state.metrics = metrics_of_process
     return edge

@@ -1,7 +1,7 @@
 """The ASGI edge of an exchange: bytes in under limits, bytes out, and a client that goes away cancels all of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from engine.passage.view import Caller
 from engine.pipeline import handle
 from engine.policy.live import Live
 from engine.server.door import client_address, firsts, personal_problem
+from engine.server.paths import codec_for, without_credentials
 from engine.world.http.base import Headers
 
 Scope = MutableMapping[str, Any]
@@ -27,10 +28,7 @@ LINGER: Final = 4
 class Edge:
     """Serves the paths that a codec speaks; everything else is `rest`'s. `opened` is the life of what it serves with."""
 
-    def __init__(
-        self, paths: Mapping[str, Codec], rest: Callable[[Scope, Receive, Send], Awaitable[None]], opened: Opened
-    ) -> None:
-        self._paths = paths
+    def __init__(self, rest: Callable[[Scope, Receive, Send], Awaitable[None]], opened: Opened) -> None:
         self._rest = rest
         self._opened = opened
         self.house: House | None = None
@@ -44,11 +42,15 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._life(receive, send)
             return
-        codec = self._paths.get(scope["path"]) if scope["type"] == "http" else None
-        if codec is None or self.house is None or self.live is None:
+        spoken = codec_for(scope["path"]) if scope["type"] == "http" else None
+        if spoken is None or self.house is None or self.live is None:
             await self._rest(scope, receive, send)
             return
-        await self._exchange(codec, self.house, self.live, scope, receive, send)
+        codec, values = spoken
+        if values:
+            query, scope["headers"] = without_credentials(_query(scope), scope["headers"])
+            scope["query_string"] = query.encode("latin-1")
+        await self._exchange(codec, values, self.house, self.live, scope, receive, send)
 
     async def _life(self, receive: Receive, send: Send) -> None:
         """Open before the first request, close after the last one. Whoever runs the server asks for `failure`."""
@@ -69,7 +71,7 @@ class Edge:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _exchange(
-        self, codec: Codec, house: House, live: Live, scope: Scope, receive: Receive, send: Send
+        self, codec: Codec, values: dict[str, str], house: House, live: Live, scope: Scope, receive: Receive, send: Send
     ) -> None:
         metrics = house.world.metrics
         id = house.world.new_id()
@@ -85,7 +87,7 @@ class Edge:
                 house.world.log.info("request refused", request=id, status=body.status, code=body.code)
                 await _send_whole(send, _refusal(codec, body, live, id))
                 return
-            incoming = Incoming(codec, body, scope["headers"], self._caller(scope, house), id, _query(scope))
+            incoming = Incoming(codec, body, scope["headers"], self._caller(scope, house), id, _query(scope), values)
             watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
             if reply.chunks is None:
