@@ -19,12 +19,14 @@ from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, sandbox_answer
 from engine.world.audit import AuditLog, content_key
 from engine.world.backends import open_backends
+from engine.world.estimates import Estimates
 from engine.world.http.base import Request
 from engine.world.masking import masker
 from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps
+from engine.world.tokenizers import open_tokenizers
 
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
@@ -51,7 +53,8 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         audit = AuditLog(path, when_full="drop-and-count", prepare=masker(settings.audit.content, key))
         metrics.watch_audit(audit)
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
-    world = World(settings, store, open_backends(settings, Sandbox), metrics, outbound, audit)
+    estimates = Estimates(open_tokenizers())
+    world = World(settings, store, open_backends(settings, Sandbox), metrics, outbound, audit, estimates=estimates)
     return House(world, Routes(settings), DEFAULT_TOOLS.extended(settings.shell_tools))
 
 

@@ -52,7 +52,7 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
         return problem_reply(codec, bad.problem, [*own_headers(rules, incoming.id)])
     now = house.world.clock()
     exchange = replace(exchange, received=int(now))
-    view = View(exchange, incoming.caller, now, house.shell_tools)
+    view = View(exchange, incoming.caller, now, house.shell_tools, house.world.estimates.tokens)
     return await _reply(Passage(incoming, Judge(reading, view, house.world), house))
 
 

@@ -19,7 +19,7 @@ from engine.model.phases import Phase
 from engine.model.plan import Leg, Plan
 from engine.passage.judging import Judge
 from engine.passage.routing import legs_in_order, with_model
-from engine.passage.view import Taken, estimated_tokens
+from engine.passage.view import Taken
 from engine.world import World
 from engine.world.http.base import (
     BodyTooLarge,
@@ -237,8 +237,10 @@ class Attempts:
         """The tokens of the attempt; of one that ended without saying them, those of its request."""
         asked, self._asked = self._asked, None
         if usage is not None:
+            if asked is not None:
+                self._world.estimates.learn(asked, usage)
             return usage.input + usage.output
-        return estimated_tokens(asked) if asked is not None and self._judge.held_slots else 0
+        return self._judge.view.count(asked) if asked is not None and self._judge.held_slots else 0
 
 
 def _unfit(response: Response) -> str:

@@ -31,10 +31,9 @@ from engine.model.effects import (
     Take,
     VerdictKind,
 )
-from engine.model.exchange import Exchange
 from engine.model.phases import Phase
 from engine.passage.reading import STATE, Reading
-from engine.passage.view import Fields, View, estimated_tokens
+from engine.passage.view import Fields, View
 from engine.policy.record import Subject, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage
 from engine.world import World
@@ -48,9 +47,10 @@ DEFAULT_OUTPUT: Final = 4096
 """Tokens of output that are reserved where the client sets no limit."""
 
 
-def worst_case_tokens(exchange: Exchange) -> int:
+def worst_case_tokens(view: View) -> int:
     """An upper bound of what a request can use: its bytes as input, and the output that it allows."""
-    size = len(exchange.body) if exchange.body is not None else 4 * estimated_tokens(exchange)
+    exchange = view.exchange
+    size = len(exchange.body) if exchange.body is not None else 4 * view.count(exchange)
     allowed, answers = exchange.params.get("max_tokens"), exchange.params.get("n")
     each = allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT
     return size // 2 + each * (answers if isinstance(answers, int) and answers > 1 else 1)
@@ -268,7 +268,7 @@ class Judge:
             case "concurrency":
                 return store.Reserve(store.Slots(key, take.limit), self._attempt_id(), 1, take.window)
             case "tokens":
-                worst = worst_case_tokens(self.view.exchange)
+                worst = worst_case_tokens(self.view)
                 meter = store.Window(key, take.limit, take.window)
                 return store.Reserve(meter, self._attempt_id(), min(worst, take.limit), take.window)
             case _:

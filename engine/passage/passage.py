@@ -20,7 +20,7 @@ from engine.passage.hidden import HiddenTurn, kept, key_of, refused_turn
 from engine.passage.judging import Judge
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply
 from engine.passage.sessions import remember_chain
-from engine.passage.view import estimated_tokens, response_section
+from engine.passage.view import response_section
 from engine.policy.ruleset import POLICY_ERROR
 from engine.world.http.base import Headers
 from engine.world.metrics import StreamEnd
@@ -66,7 +66,7 @@ class Passage:
         """About what the last answer used, where it was broken off before it said so; None where nothing came of it."""
         if not self.answers or self.answers[-1].usage is not None:
             return None
-        return Usage(input=estimated_tokens(self.view.exchange), output=self.answers[-1].size // 4)
+        return Usage(input=self.view.count(self.view.exchange), output=self.answers[-1].size // 4)
 
     def shown(self, usage: Usage | None) -> Usage | None:
         """The input of the last attempt, and the output that the client received."""

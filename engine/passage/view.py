@@ -12,6 +12,7 @@ from engine.model.exchange import Choice, Exchange, Message, Part, ToolCall, Usa
 from engine.model.phases import Phase
 from engine.model.plan import Plan
 from engine.policy.given import tool_section
+from engine.world.estimates import Estimates
 
 Reads = frozenset[tuple[str, ...]]
 Fields = Mapping[str, frozenset[str]]
@@ -73,15 +74,24 @@ class Taken(msgspec.Struct, frozen=True):
 class View:
     """What events of one exchange are made of. Parts that several events share are made once."""
 
-    __slots__ = ("_made", "caller", "exchange", "now", "original", "session", "shell_tools", "taken")
+    __slots__ = ("_made", "caller", "count", "exchange", "now", "original", "session", "shell_tools", "taken")
 
-    def __init__(self, exchange: Exchange, caller: Caller, now: float, shell_tools: ShellTools) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        now: float,
+        shell_tools: ShellTools,
+        count: Callable[[Exchange], int] = Estimates().tokens,
+    ) -> None:
         self.exchange = exchange
         self.caller = caller
         self.session = Session()
         self.taken = Taken()
         self.now = now
         self.shell_tools = shell_tools
+        self.count = count
+        """Says how many tokens a request has as input."""
         self._made: dict[str, Any] = {}
         self.original = exchange.messages
         """The conversation as the client sent it, which is what it will re-send."""
@@ -171,14 +181,6 @@ def _opaque(view: View) -> list[str]:
     return sorted({part.kind for part in parts if part.kind in ("image", "audio", "file", "opaque")})
 
 
-def estimated_tokens(exchange: Exchange) -> int:
-    """About how many tokens the request has: four characters a token, and a little for each message."""
-    length = sum(len(part.text) for message in exchange.messages for part in message.parts)
-    length += sum(len(call.arguments) for message in exchange.messages for call in message.tool_calls)
-    length += sum(len(tool.description) + 4 * len(tool.schema) for tool in exchange.tools)
-    return length // 4 + 4 * len(exchange.messages) + 3
-
-
 _REQUEST: Final[Mapping[str, Callable[[View], Any]]] = {
     "id": lambda view: view.exchange.id,
     "protocol": lambda view: view.exchange.protocol.value,
@@ -194,7 +196,7 @@ _REQUEST: Final[Mapping[str, Callable[[View], Any]]] = {
     ],
     "tool_names": lambda view: [tool.name for tool in view.exchange.tools],
     "params": lambda view: dict(view.exchange.params),
-    "input_tokens": lambda view: estimated_tokens(view.exchange),
+    "input_tokens": lambda view: view.count(view.exchange),
     "headers": lambda view: {
         name: value for name, value in view.exchange.headers.items() if name not in _HIDDEN_HEADERS
     },

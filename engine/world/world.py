@@ -11,6 +11,7 @@ from engine.settings.model import Settings
 
 from .audit import AuditLog
 from .backends import Backends
+from .estimates import Estimates
 from .metrics import Metrics
 from .outbound import Outbound
 from .store.base import Store
@@ -31,6 +32,7 @@ class World:
         audit: AuditLog | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        estimates: Estimates | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -40,6 +42,7 @@ class World:
         self.audit = audit
         self.clock = clock
         self.random_bytes = random_bytes
+        self.estimates = estimates or Estimates()
         self.timer = time.perf_counter_ns
         self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
