@@ -5,6 +5,7 @@ from engine.settings.model import (
     SANDBOX,
     Audit,
     Backend,
+    Betas,
     Capabilities,
     Commands,
     Limits,
@@ -12,6 +13,7 @@ from engine.settings.model import (
     Outbound,
     Pack,
     PolicySource,
+    Price,
     Record,
     Reload,
     Scope,
@@ -26,8 +28,8 @@ from engine.settings.reference import Option, Shown, describe, options, settings
 from engine.settings.values import Seconds, Secret, SecretUrl, Size
 
 __all__ = [
-    "DEFAULT", "SANDBOX", "Audit", "Backend", "Capabilities", "Commands", "Layer", "LayerKind", "Limits", "Loaded", "Log",
-    "Option", "Outbound", "Pack", "PolicySource", "Record", "Reload", "Scope", "Seconds", "Secret", "SecretUrl", "Server",
-    "Settings", "Shown", "Size", "Steer", "Stream", "Timeouts", "Upstream", "describe", "load_settings", "options",
-    "settings_schema", "variable",
+    "DEFAULT", "SANDBOX", "Audit", "Backend", "Betas", "Capabilities", "Commands", "Layer", "LayerKind", "Limits",
+    "Loaded", "Log", "Option", "Outbound", "Pack", "PolicySource", "Price", "Record", "Reload", "Scope", "Seconds",
+    "Secret", "SecretUrl", "Server", "Settings", "Shown", "Size", "Steer", "Stream", "Timeouts", "Upstream", "describe",
+    "load_settings", "options", "settings_schema", "variable",
 ]  # fmt: skip

@@ -3,16 +3,14 @@
 import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from engine.diagnostics import Diagnostic, Where, error
 from engine.model.plan import PlanError, parse_plan, plan_text
+from engine.settings.backend_checks import BACKEND_CHECKS, Finding
 from engine.settings.judge import CONTRADICTION, Steps, closest
-from engine.settings.model import Backend, Settings
+from engine.settings.model import Settings
 
 STATE_SCHEMES: Final = ("memory", "sqlite", "postgresql", "redis")
-
-Finding = tuple[Steps, str, str]
 
 
 def contradictions(settings: Settings, where: Callable[[Steps], Where]) -> list[Diagnostic]:
@@ -36,18 +34,6 @@ def state_is_known_and_shared(settings: Settings) -> Iterator[Finding]:
     elif scheme == "memory" and settings.server.workers > 1:
         message = f"{settings.server.workers} workers cannot share state in memory://"
         yield ("server", "workers"), message, "set state: sqlite:///… (one host) or redis://…, or one worker"
-
-
-def backends_have_urls(settings: Settings) -> Iterator[Finding]:
-    for name, backend in settings.backends.items():
-        place = ("backends", name, "base_url")
-        if backend.protocol == "sandbox":
-            if backend.base_url:
-                yield place, f"the sandbox backend '{name}' is built in and has no URL", "remove base_url"
-        elif not _is_http(backend):
-            yield place, f"backend '{name}' needs an http:// or https:// URL", "base_url: https://host/path"
-        if ":" in name or "|" in name or "@" in name:
-            yield ("backends", name), f"the name '{name}' cannot be used in a route", "use letters, digits, - and _"
 
 
 def default_route_exists(settings: Settings) -> Iterator[Finding]:
@@ -77,7 +63,7 @@ def routes_lead_to_backends(settings: Settings) -> Iterator[Finding]:
 CHECKS: Final = (
     personal_is_loopback,
     state_is_known_and_shared,
-    backends_have_urls,
+    *BACKEND_CHECKS,
     default_route_exists,
     routes_lead_to_backends,
 )
@@ -89,13 +75,5 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_http(backend: Backend) -> bool:
-    try:
-        parts = urlsplit(backend.base_url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         return False

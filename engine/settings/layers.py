@@ -1,4 +1,4 @@
-"""Four layers of configuration become one: defaults, the file, the environment, flags; each value knows its layer."""
+"""The layers of configuration become one: defaults, presets, the file, variables, flags; each value knows its layer."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +12,21 @@ from engine import documents
 from engine.diagnostics import ConfigurationError, Diagnostic, Where, error
 from engine.documents import Document
 from engine.settings.checks import contradictions
-from engine.settings.judge import NO_FILE, NO_VARIABLE, UNKNOWN, WRONG_VALUE, Judge, Steps, Text, closest, dotted, typed
+from engine.settings.judge import (
+    MISSING,
+    NO_FILE,
+    NO_VARIABLE,
+    UNKNOWN,
+    WRONG_VALUE,
+    Judge,
+    Steps,
+    Text,
+    closest,
+    dotted,
+    typed,
+)
 from engine.settings.model import Settings
+from engine.settings.presets import Preset, presets
 from engine.settings.shapes import Shape, shape_at, shapes
 from engine.settings.values import decode
 
@@ -28,6 +41,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<de
 
 class LayerKind(StrEnum):
     DEFAULT = "default"
+    PRESET = "preset"
     FILE = "file"
     ENVIRONMENT = "environment"
     FLAG = "flag"
@@ -71,7 +85,7 @@ def load_settings(
     *,
     folder: Path = Path(),
 ) -> Loaded:
-    """Merge the four layers and check the whole; without a path `lexgate.yaml` in `folder` is read if it is there.
+    """Merge the layers and check the whole; without a path `lexgate.yaml` in `folder` is read if it is there.
 
     `overrides` are dotted paths with their text, the later wins. Mappings merge, lists replace. Raises
     ConfigurationError with everything that is wrong.
@@ -91,6 +105,7 @@ def load_settings(
     layers.add_environment()
     for name, text in overrides:
         layers.add_text(tuple(name.split(".")), text, Layer(LayerKind.FLAG, Where(f"--set {name}")))
+    layers.add_presets()
     return layers.load(path if path.is_file() else None)
 
 
@@ -214,9 +229,59 @@ class _Layers:
             del self.provenance[known]
         self.provenance[path] = layer
 
+    def add_presets(self) -> None:
+        """Give every backend what its preset knows and nothing said. Lists and values replace, mappings are filled up."""
+        backends = self.raw.get("backends")
+        for name, raw in backends.items() if isinstance(backends, dict) else ():
+            said = {} if raw is None else raw
+            path = ("backends", name)
+            if not isinstance(said, dict) or path in self.broken:
+                continue
+            asked = said.get("preset")
+            wanted = name if asked is None and "protocol" not in said else asked
+            if not isinstance(wanted, str) or not wanted:
+                continue
+            preset = presets().get(wanted)
+            if preset is not None:
+                self._fill(path, wanted, preset)
+            else:
+                self._no_preset(path, wanted, asked is not None)
+
+    def _fill(self, path: Steps, name: str, preset: Preset) -> None:
+        layer = Layer(LayerKind.PRESET, Where(f"preset {name}"))
+        for below, value in ((("preset",), str(name)), *preset.values()):
+            if not self._is_said((*path, *below)):
+                self._put((*path, *below), value, layer)
+
+    def _is_said(self, path: Steps) -> bool:
+        """Whether a value stands at a place, or something that is no mapping above it."""
+        raw: Any = self.raw
+        for step in path:
+            if not isinstance(raw, dict):
+                return raw is not None
+            if step not in raw:
+                return False
+            raw = raw[step]
+        return True
+
+    def _no_preset(self, path: Steps, name: str, asked: bool) -> None:
+        """A preset that was asked for by a wrong name; of a backend's own name, only one that is nearly a preset's."""
+        near = closest(name, list(presets()))
+        if asked:
+            message = f"'{dotted((*path, 'preset'))}': there is no preset '{name}'"
+            self.diagnostics.append(error(WRONG_VALUE, message, self._where((*path, "preset"), False), near))
+        elif near.startswith("did"):
+            message = f"the backend '{name}' has no protocol, and there is no preset of its name"
+            self.diagnostics.append(error(MISSING, message, self._where(path, True), near))
+        else:
+            return
+        self.broken.add(path)
+
     def _where(self, path: Steps, key: bool) -> Where:
         for length in range(len(path), 0, -1):
             if known := self.provenance.get(path[:length]):
+                if known.kind is LayerKind.PRESET:
+                    continue  # nothing is wrong with it: what is, is missing where the backend is configured
                 return self._in_file(path, key) if known.kind is LayerKind.FILE else known.where
         return self._in_file(path, key)
 

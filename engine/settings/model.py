@@ -9,12 +9,15 @@ from engine.settings.values import Seconds, Secret, SecretUrl, Size
 
 Mode = Literal["enforce", "shadow", "off"]
 Names = tuple[str, ...]
+Amount = Annotated[float, Meta(ge=0)]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A mapping of the configuration file. `shorthand` names the field that a bare string stands for."""
 
     shorthand: ClassVar[str] = ""
+    preset_for: ClassVar[str] = ""
+    """The required field that is given by a preset too: by the field `preset`, or by the mapping's own name."""
 
 
 class Server(Section, frozen=True, kw_only=True):
@@ -81,11 +84,37 @@ class Pack(Section, frozen=True, kw_only=True):
     )
 
 
+CLIENT = "client"
+"""The word that stands for the caller's own key in place of one."""
+
+
+class Betas(Section, frozen=True, kw_only=True):
+    """Which values of `anthropic-beta` and `openai-beta` reach a backend. The rest is left out of the header."""
+
+    allow: Annotated[Names | None, Meta(description="Names or globs that pass; unset: all.")] = None
+    drop: Annotated[Names, Meta(description="Names or globs that do not pass.")] = ()
+
+
 class Capabilities(Section, frozen=True, kw_only=True):
-    """What a backend can do beyond the base of its protocol."""
+    """What a backend can do beyond the base of its protocol, and what of it it refuses."""
 
     responses: Annotated[bool, Meta(description="Speaks the Responses API; else it is translated to chat.")] = False
     stream_usage: Annotated[bool, Meta(description="Accepts `stream_options.include_usage`.")] = True
+    count_tokens: Annotated[bool, Meta(description="Counts tokens, where its protocol has a route for it.")] = True
+    betas: Annotated[Betas, Meta(description="Values of beta headers that it takes.")] = Betas()
+    refuses: Annotated[
+        Names, Meta(description="Parameters of requests that it refuses, and that are left out: parallel_tool_calls.")
+    ] = ()
+
+
+class Price(Section, frozen=True, kw_only=True):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: Annotated[Amount, Meta(description="Input that no cache served.")]
+    output: Annotated[Amount, Meta(description="Output.")]
+    cached: Annotated[Amount | None, Meta(description="Input read from a cache; unset: as input.")] = None
+    cache_write: Annotated[Amount | None, Meta(description="Input written to a cache; unset: as input.")] = None
+    reasoning: Annotated[Amount | None, Meta(description="Output of reasoning; unset: as output.")] = None
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -101,6 +130,12 @@ class Timeouts(Section, frozen=True, kw_only=True):
 class Backend(Section, frozen=True, kw_only=True):
     """A provider, or another server that speaks a provider's protocol."""
 
+    preset_for: ClassVar[str] = "protocol"
+
+    preset: Annotated[
+        str,
+        Meta(description="Provider whose known settings hold where nothing else is said; by default its own name's."),
+    ] = ""
     protocol: Annotated[
         Literal["openai", "anthropic", "gemini", "sandbox"], Meta(description="The protocol that it speaks.")
     ]
@@ -111,10 +146,33 @@ class Backend(Section, frozen=True, kw_only=True):
         tuple[Secret, ...],
         Meta(description="Key, or keys used in turn; `client` forwards the caller's own; unset: none is sent."),
     ] = ()
+    forward_client_key: Annotated[
+        bool, Meta(description="`api_key: client` in team mode too: every caller has a login of the provider's.")
+    ] = False
+    key_header: Annotated[
+        str,
+        Meta(description="Header that carries the key, `authorization` behind `Bearer`; unset: the protocol's own."),
+    ] = ""
     headers: Annotated[dict[str, Secret], Meta(description="Headers added to every request.")] = field(
         default_factory=dict
     )
+    query: Annotated[dict[str, str], Meta(description="Query added to every URL: api-version.")] = field(
+        default_factory=dict
+    )
     models: Annotated[Names, Meta(description="Names or globs of the models that it serves.")] = ()
+    discover: Annotated[
+        bool, Meta(description="Ask it which models it has; of them, those that fit `models`, or all, are served.")
+    ] = False
+    discover_every: Annotated[Seconds, Meta(description="How often it is asked again.")] = Seconds(3600)
+    prefix: Annotated[
+        str, Meta(description="What clients write in front of its models' names (`openrouter/`); it is not sent.")
+    ] = ""
+    provider: Annotated[
+        str, Meta(description="Provider in the price list; unset: the one that `base_url` belongs to.")
+    ] = ""
+    prices: Annotated[
+        dict[str, Price], Meta(description="Prices of its models by name or glob, before all other prices.")
+    ] = field(default_factory=dict)
     capabilities: Annotated[Capabilities, Meta(description="What it can do beyond its protocol's base.")] = (
         Capabilities()
     )
@@ -128,7 +186,7 @@ class Backend(Section, frozen=True, kw_only=True):
 
     @property
     def forwards_client_key(self) -> bool:
-        return any(key.reveal() == "client" for key in self.api_key)
+        return any(key.reveal() == CLIENT for key in self.api_key)
 
 
 class Commands(Section, frozen=True, kw_only=True):
@@ -248,6 +306,9 @@ class Settings(Section, frozen=True, kw_only=True):
     ] = ()
     backends: Annotated[
         dict[str, Backend], Meta(description="Backends by name, in the order in which models are looked up.")
+    ] = field(default_factory=dict)
+    prices: Annotated[
+        dict[str, Price], Meta(description="Prices of models by name or glob, before those of the price list.")
     ] = field(default_factory=dict)
     routes: Annotated[
         dict[str, str | dict[str, Any]], Meta(description="Named plans of backends and models, used as `@name`.")

@@ -8,6 +8,7 @@ import msgspec
 from engine.settings.judge import Steps, dotted
 from engine.settings.layers import NAME, Layer, Loaded, all_paths, variable
 from engine.settings.model import Settings
+from engine.settings.presets import presets
 from engine.settings.shapes import Shape, shape_at, shapes
 from engine.settings.values import Seconds, Secret, Size, encode
 
@@ -100,14 +101,19 @@ def _kind(shape: Shape) -> dict[str, Any]:
             "properties": {name: _schema(each) for name, each in fields.items()},
             "additionalProperties": False,
         }
-        if required := [name for name, each in fields.items() if each.default is msgspec.UNSET]:
+        needed = [name for name, each in fields.items() if each.default is msgspec.UNSET]
+        if required := [name for name in needed if name != shape.section.preset_for]:
             section["required"] = required
         return {"anyOf": [{"type": "string"}, section]} if shape.section.shorthand else section
     if shape.map_of is not None:
         item = _schema(shape.map_of)
         if shape.map_of.section is not None and "required" not in item:
             item = {"anyOf": [item, {"type": "null"}]}  # `secrets:` alone switches a pack on
-        return {"type": "object", "additionalProperties": item}
+        made: dict[str, Any] = {"type": "object", "additionalProperties": item}
+        if shape.map_of.section is not None and (given := shape.map_of.section.preset_for):
+            either = {"type": "object", "anyOf": [{"required": [given]}, {"required": ["preset"]}]}
+            made["allOf"] = [{"patternProperties": {f"^(?!({'|'.join(presets())})$)": either}}]
+        return made
     if shape.list_of is not None:
         item = _schema(shape.list_of)
         single = item if item.get("type") == "string" else {"type": "string"}
