@@ -8,6 +8,8 @@ import msgspec
 _CLASS_ESCAPES: Final = "dDsSwW"
 _CONTROL: Final = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
 _ASSERTION_ESCAPES: Final = "AzbB"
+_NOTHING: Final = r"[^\x00-\x{10FFFF}]"
+"""RE2 text that matches nowhere."""
 _EXACT_LIMIT: Final = 16
 _LITERALS_LIMIT: Final = 32
 
@@ -351,35 +353,36 @@ def source(tree: Tree) -> str:
 
 
 def beginning(tree: Tree) -> str:
-    """RE2 text of everything that is the beginning of a match, from nothing up to a whole one.
+    """RE2 text of everything that is the beginning of a match, from its first character up to a whole one.
 
     An assertion at the very end is left open: more text may fulfil it.
     """
     match tree:
         case Leaf(source=text):
-            return f"(?:{text})?"
+            return text
         case Assertion():
-            return "(?:)"
+            return _NOTHING
         case Sequence(parts=parts):
-            text = "(?:)"
+            begun = _NOTHING
             for part in reversed(parts):
                 match part:
                     case Leaf(source=leaf):
-                        text = f"(?:{leaf}{text})?"
+                        begun = leaf if begun is _NOTHING else f"{leaf}(?:{begun})?"
                     case Assertion(source=place):
-                        text = f"(?:{place}{text})?"
+                        begun = begun if begun is _NOTHING else f"{place}(?:{begun})"
                     case _:
-                        text = f"(?:{source(part)}{text}|{beginning(part)})"
-            return text
+                        later = "" if begun is _NOTHING else f"{source(part)}(?:{begun})|"
+                        begun = f"{later}{beginning(part)}"
+            return begun
         case Choice(options=options):
             return f"(?:{'|'.join(map(beginning, options))})"
-        case Repeat(part=Leaf(source=text), most=most):
-            return f"(?:{text}){_bounds(0, most)}"
         case Repeat(most=0):
-            return "(?:)"
+            return _NOTHING
+        case Repeat(part=Leaf(source=text), most=most):
+            return f"(?:{text}){_bounds(1, most)}"
         case Repeat(part=part, most=most):
             before = f"(?:{source(part)}){_bounds(0, None if most is None else most - 1)}"
-            return before + beginning(part)
+            return f"{before}(?:{beginning(part)})"
 
 
 def _bounds(least: int, most: int | None) -> str:

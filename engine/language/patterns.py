@@ -147,9 +147,26 @@ class PatternSet:
     def _beginnings(self) -> "tuple[_Beginnings, ...]":
         return _beginnings(self.patterns)
 
+    @functools.cached_property
+    def _alarms(self) -> "tuple[_Alarm, ...] | None":
+        return _alarms(self.patterns)
+
     def prepare_for_streams(self) -> None:
-        """Compile what `settled` needs, at load: about a millisecond a pattern, which not every set needs."""
+        """Compile what `settled` and `is_quiet` need, at load: some milliseconds a pattern, which not every set needs."""
         assert self._beginnings is not None
+        assert self._alarms is None or self._alarms
+
+    def is_quiet(self, before: str, text: str) -> bool:
+        """Whether `text` is free of matches and of what could become one: then `settled` holds nothing of it.
+
+        `before` is what stands in front of it, and was found quiet or settled. False says nothing: ask `settled`.
+        """
+        alarms = self._alarms
+        if alarms is None:
+            return not self.patterns
+        # The last character in front decides whether a word begins here; nothing of a pattern looks further back.
+        data = _encoded(before[-1:] + text)
+        return all(alarm.rings.Match(data) == alarm.silence for alarm in alarms)
 
     def matches(self, text: str) -> bool:
         """Whether any of the patterns stands in `text`."""
@@ -233,6 +250,33 @@ def _beginnings(patterns: Sequence[Pattern]) -> tuple[_Beginnings, ...]:
     return tuple(groups)
 
 
+class _Alarm(NamedTuple):
+    """Finds in one pass, mostly rightly, that some patterns have to do with a text; `silence` is its answer where not."""
+
+    rings: Any
+    silence: list[int]
+
+
+def _alarms(patterns: Sequence[Pattern]) -> tuple[_Alarm, ...] | None:
+    """None where some pattern cannot be judged by its text alone: one that is narrowed, unbounded or too large."""
+    if not patterns or any(each.narrowed or each.max_width is None or each.beginning is None for each in patterns):
+        return None
+    found: list[_Alarm] = []
+    for chunk in _chunks(patterns, lambda each: len(each.beginning or "") + len(each.source)):
+        sources = [source for each in chunk for source in (*_needed(each), rf"(?:{each.beginning})\z")]
+        # The last one is in every text. RE2 finds nothing at all where its automaton ran out of memory: no silence.
+        found.append(_Alarm(_search_set([*sources, ""]), [len(sources)]))
+    return tuple(found)
+
+
+def _needed(pattern: Pattern) -> list[str]:
+    """RE2 texts of which one stands in every match: the literals that it needs, or else all of it."""
+    if pattern.literals is None or pattern.literals.shortest < _SHORTEST_GATE:
+        return [f"(?:{pattern.source})"]
+    sources = (re2.escape(text) for text in sorted(pattern.literals.texts))
+    return [f"(?i:{source})" if pattern.literals.folded else source for source in sources]
+
+
 def _one_search(patterns: Sequence[Pattern]) -> list[_Beginnings]:
     """A search for the beginnings of these patterns, or several where one is too large for RE2."""
     widths = [each.max_width for each in patterns]
@@ -259,13 +303,12 @@ class _Gate:
             if each.literals is None or each.literals.shortest < _SHORTEST_GATE:
                 rest.append(each)
                 continue
-            for text in each.literals.texts:
-                source = re2.escape(text)
-                gated.setdefault(f"(?i:{source})" if each.literals.folded else source, []).append(index)
+            for source in _needed(each):
+                gated.setdefault(source, []).append(index)
         self._owners = list(gated.values())
         self._gated = sorted({index for owners in self._owners for index in owners})
         self._any_literal = _together(gated) if gated else None
-        self._which = _literal_set(gated) if gated else None
+        self._which = _search_set(gated) if gated else None
         index_of = {id(each): index for index, each in enumerate(patterns)}
         self._rest = [
             (_together(f"(?:{each.source})" for each in chunk), [index_of[id(each)] for each in chunk])
@@ -285,7 +328,7 @@ class _Gate:
         return [self._patterns[index] for index in sorted(found)]
 
 
-def _literal_set(sources: Iterable[str]) -> Any:
+def _search_set(sources: Iterable[str]) -> Any:
     chosen = re2.Set.SearchSet(_options(_MEMORY_TOGETHER))
     for source in sources:
         chosen.Add(source)

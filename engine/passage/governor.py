@@ -152,6 +152,8 @@ class Governor:
 
     async def feed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """What of these chunks, and of what was held before, may go on now. The same object where all of it may."""
+        if len(chunks) == 1 and self._passes(chunks[0]):
+            return chunks
         out: list[Chunk] = []
         same = True
         for chunk in chunks:
@@ -167,6 +169,16 @@ class Governor:
                 same = False
                 out += passed if isinstance(passed, list) else [passed]
         return chunks if same else out
+
+    def _passes(self, chunk: Chunk) -> bool:
+        """What most of an answer is: text that goes on as it came, because it concerns no rule."""
+        if type(chunk) is not TextDelta or self._restores or self._lead or self._cut or self.error is not None:
+            return False
+        flow = self._flow(chunk.choice, chunk.channel)
+        if flow.held or not self._plan.passes(flow.context, chunk.text):
+            return False
+        self._went(chunk, flow, chunk.text, chunk.text)
+        return True
 
     async def _one(self, chunk: Chunk) -> Chunk | list[Chunk]:
         match chunk:

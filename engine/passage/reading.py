@@ -93,6 +93,11 @@ class TextPlan:
         )
         """Where no pattern hits, no rule can match: then there is nothing to decide."""
         self.looked_for = _united(rules)
+        self._may_be_quiet = self.only_patterns and not self.window and self.looked_for is self.held_for
+
+    def passes(self, before: str, text: str) -> bool:
+        """Whether text of which nothing in front is held concerns no rule, now or with what follows: it may go on."""
+        return not self.rules or (self._may_be_quiet and self.held_for.is_quiet(before, text))
 
 
 def _united(rules: list[Rule]) -> PatternSet:

@@ -115,5 +115,12 @@ def test_every_cut_of_a_match_is_one_of_its_beginnings(pattern: str, text: str) 
     if found is None:
         return
     opened = re2.compile(rf"(?:{beginning(read(pattern))})\z")
-    for cut in range(found.start(), found.end() + 1):
+    for cut in range(found.start() + 1, found.end() + 1):
         assert opened.match(text[:cut], found.start()) is not None
+
+
+@STEADY
+@given(PATTERNS, TEXTS)
+def test_no_beginning_is_without_a_character(pattern: str, text: str) -> None:
+    opened = re2.compile(rf"(?:{beginning(read(pattern))})\z")
+    assert opened.search(text, len(text)) is None

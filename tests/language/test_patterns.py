@@ -225,3 +225,29 @@ def test_the_groups_of_a_match_are_told_by_its_place_in_code_points() -> None:
     pattern = compile_pattern("key", r"([^ =]+)=([^ .]+)(!)?")
     assert pattern.groups_at("čaj é=ü.", 4) == ("é=ü", "é", "ü", None)
     assert pattern.groups_at("čaj é=ü.", 5) == ()  # the sign itself
+
+
+@STEADY
+@given(st.lists(PATTERNS, min_size=1, max_size=3), TEXTS, TEXTS, st.integers(1, 8) | st.none())
+def test_what_is_quiet_is_settled_and_holds_no_match(
+    texts: list[str], before: str, after: str, stated: int | None
+) -> None:
+    try:
+        patterns = pattern_set(*texts, max_width=stated)
+    except PatternError:
+        return
+    if patterns.is_quiet(before, after):
+        assert patterns.settled(before + after, len(before)) == ((), len(before + after))
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "quiet"),
+    [("", "word", True), ("a ", "s", False), ("a", "s", True), ("", "a sk-abcd b", False), ("", "a sk", False)],
+)
+def test_text_is_quiet_where_nothing_stands_in_it_or_begins_at_its_end(before: str, text: str, quiet: bool) -> None:
+    assert pattern_set(r"\bsk-[a-z]{4}").is_quiet(before, text) is quiet
+
+
+def test_a_set_with_a_narrowed_or_unbounded_pattern_is_never_quiet() -> None:
+    assert not pattern_set("a+").is_quiet("", "x")
+    assert not pattern_set("a+", max_width=5).is_quiet("", "x")
