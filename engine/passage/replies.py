@@ -11,7 +11,7 @@ from engine.passage.routing import Routes
 from engine.passage.view import Caller
 from engine.policy.ruleset import RuleSet
 from engine.world import World
-from engine.world.backends import CREDENTIALS
+from engine.world.credentials import CREDENTIALS
 from engine.world.http.base import Headers
 
 _PASSED: Final = (

@@ -1,43 +1,24 @@
 """The configured backends: where each one is, with which key it is asked, and over which client."""
 
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from engine.model.exchange import Protocol
+from engine.model.exchange import Exchange, Protocol
 from engine.settings.model import Backend as BackendSettings
 from engine.settings.model import Settings
 
+from .credentials import forwarded_key, with_key, without_key
+from .forwarding import Forwarding, with_beta
 from .http.base import Client, Headers, Origin, Request, Response, Timeouts
 from .http.general import GeneralClient
 from .http.pool import PooledClient, PoolSettings
-
-CREDENTIALS: Final = frozenset(
-    {
-        *(b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"x-auth-token"),
-        *(b"cookie", b"cookie2", b"ocp-apim-subscription-key", b"x-amz-security-token", b"x-access-token"),
-    }
-)
-"""Client headers that are the caller's own secrets: never forwarded, but its key to a backend of `api_key: client`."""
-
-CLIENT_KEYS: Final = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
-"""Where a client puts the key that it asks a provider with."""
-
-_NEVER_FORWARDED: Final = CREDENTIALS | {
-    # Of the connection (RFC 9110 7.6.1), or said anew about the request that goes upstream.
-    *(b"accept-encoding", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect", b"host"),
-    *(b"http2-settings", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
-    # Of the proxies before us and of browsers.
-    *(b"client-ip", b"forwarded", b"origin", b"referer", b"true-client-ip", b"via", b"x-client-ip"),
-    *(b"x-cluster-client-ip", b"x-original-forwarded-for", b"x-original-host", b"x-real-ip"),
-}
-_NEVER_PREFIXED: Final = (b"sec-", b"proxy-", b"x-lexgate-", b"x-forwarded-", b"x-envoy-", b"cf-")
-
-_YES, _NO, _REMEMBERED = "yes", "no", 1024
-
+from .keys import TRIED_AGAIN, Key, Keys
 
 SPEAKS: Final[Mapping[str, frozenset[Protocol]]] = {
     "openai": frozenset({Protocol.OPENAI_CHAT, Protocol.OPENAI_EMBEDDINGS}),
@@ -66,20 +47,43 @@ KEY_HEADERS: Final[Mapping[str, bytes]] = {
 ANTHROPIC_VERSION: Final = (b"anthropic-version", b"2023-06-01")
 """Sent for clients that say none: Anthropic's API refuses a request without it."""
 
+Cooled = Callable[[str, int, int, float], None]
+"""Told when a key gets a rest: backend, number of the key, status that it was refused with, seconds."""
+
+
+def _unheard(_backend: str, _key: int, _status: int, _seconds: float) -> None:
+    """Nobody wants to know."""
+
 
 class Backend:
-    """One backend and its client. Keys are used in turn."""
+    """One backend and its client. Keys are used in turn; one that is refused rests."""
 
-    def __init__(self, name: str, settings: BackendSettings, client: Client) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: BackendSettings,
+        client: Client,
+        *,
+        team: bool = False,
+        clock: Callable[[], float] = time.time,
+        cooled: Cooled = _unheard,
+    ) -> None:
         self.name = name
         self.protocol = settings.protocol
         self.settings = settings
         self._client = client
-        self._keys = [key.reveal() for key in settings.api_key]
-        self._turn = 0
+        self._team = team
+        self._keys = Keys(
+            () if settings.forwards_client_key else [key.reveal() for key in settings.api_key],
+            clock,
+            lambda number, status, seconds: cooled(name, number, status, seconds),
+        )
         more = {Protocol.OPENAI_RESPONSES} if self.protocol == "openai" and settings.capabilities.responses else set()
         self._spoken = SPEAKS[self.protocol] | more
-        self._key_header = KEY_HEADERS[self.protocol]
+        self._key_header = settings.key_header.lower().encode() or KEY_HEADERS[self.protocol]
+        self._refused = tuple(settings.capabilities.refuses) + (
+            () if settings.capabilities.stream_usage else ("stream_options",)
+        )
         self.timeouts = Timeouts(
             connect=settings.timeouts.connect,
             first_byte=settings.timeouts.first_byte,
@@ -90,9 +94,8 @@ class Backend:
         self._origin, self._path = Origin("http", "sandbox", 80), ""
         if settings.base_url:
             self._origin, self._path = Origin.parse(settings.base_url)
-        self._own = [(name.lower().encode(), value.reveal().encode()) for name, value in settings.headers.items()]
-        self._own_names = frozenset(name for name, _ in self._own)
-        self._forwarded: dict[bytes, str] = {}
+        self._query = "&".join(f"{quote(name, '')}={quote(value, '')}" for name, value in settings.query.items())
+        self._forwarding = Forwarding(settings)
 
     def speaks(self, protocol: Protocol) -> bool:
         """Whether it can be asked in a client's own protocol, so that nothing need be translated."""
@@ -107,57 +110,91 @@ class Backend:
             return client
         return None if client is Protocol.OPENAI_EMBEDDINGS else MAIN[self.protocol]
 
-    async def send(self, path: str, body: bytes, client_headers: Headers, added: Mapping[str, str]) -> Response:
-        """Ask, and answer as soon as the head of the response is there. Raises TransportError."""
-        target = (self._path + path).encode()
-        return await self._client.send(
-            Request(self._origin, target, b"POST", self._headers(client_headers, added), body), self.timeouts
-        )
+    @property
+    def reports_stream_usage(self) -> bool:
+        """Whether a stream's usage may be asked for; who may not be asked reports it unasked, or never."""
+        return self.settings.capabilities.stream_usage
 
-    def _is_forwarded(self, name: bytes) -> str:
-        """Whether a header of the client's goes on; remembered by its name, for as many names as clients really use."""
-        never = name in _NEVER_FORWARDED or name.startswith(_NEVER_PREFIXED) or name in self._own_names
-        answer = _NO if never else _YES
-        if len(self._forwarded) < _REMEMBERED:
-            self._forwarded[name] = answer
-        return answer
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it has a route that counts the tokens of a request."""
+        return self.protocol in ("anthropic", "gemini") and self.settings.capabilities.count_tokens
 
-    def _headers(self, client_headers: Headers, added: Mapping[str, str]) -> Headers:
-        """The client's own headers without those of its connection and its credentials; then ours, and the key.
+    def fitted(self, exchange: Exchange) -> Exchange:
+        """The request without the parameters that this backend refuses; the same object where it has none of them."""
+        if not self._refused:
+            return exchange
+        kept = {
+            name: value
+            for name, value in exchange.params.items()
+            if not any(fnmatchcase(name, each) for each in self._refused)
+        }
+        if len(kept) == len(exchange.params):
+            return exchange
+        return msgspec.structs.replace(exchange, params=kept, body=None)
 
-        Of one name the operator's `headers` win over a rule's, and a rule's over the client's.
+    async def send(
+        self,
+        path: str,
+        body: bytes,
+        client_headers: Headers,
+        added: Mapping[str, str],
+        *,
+        client: Protocol | None = None,
+        query: str = "",
+    ) -> Response:
+        """Ask, and answer as soon as the head of the response is there. Raises TransportError.
+
+        `client` is the protocol of whoever asks, None where it is the backend's own; `query` is the client's, in which a
+        key may stand. A request that was refused for its key alone is sent once more with each of the other keys.
         """
-        known = self._forwarded
-        forwarded = [pair for pair in client_headers if (known.get(pair[0]) or self._is_forwarded(pair[0])) is _YES]
-        hop_by_hop = _named_by_connection(client_headers)
-        if added or hop_by_hop:
-            forwarded = [
-                pair for pair in forwarded if pair[0] not in hop_by_hop and pair[0].decode("latin-1") not in added
-            ]
-        forwarded.append((b"content-type", b"application/json"))
-        forwarded.append((b"accept-encoding", b"identity"))
-        forwarded += self._own
-        if added:
-            by_rules = ((name.encode(), value.encode()) for name, value in added.items())
-            forwarded += [each for each in by_rules if each[0] not in self._own_names]
+        target, in_path = self._target(path)
+        native = client is None or client in self._spoken
+        headers = self._forwarding.headers(client_headers, added, translated=not native)
+        if self.protocol == "anthropic" and not any(name == ANTHROPIC_VERSION[0] for name, _ in headers):
+            headers.append(ANTHROPIC_VERSION)
         if self.settings.forwards_client_key:
-            forwarded += [(name, value) for name, value in client_headers if name in CLIENT_KEYS]
-        elif self._keys:
-            key = self._keys[self._turn % len(self._keys)]
-            self._turn += 1
-            bearer = b"Bearer " if self._key_header == b"authorization" else b""
-            forwarded.append((self._key_header, bearer + key.encode()))
-        if self.protocol == "anthropic" and not any(name == ANTHROPIC_VERSION[0] for name, _ in forwarded):
-            forwarded.append(ANTHROPIC_VERSION)
-        return forwarded
+            in_query = in_path or (without_key(query)[1] if query else "")
+            given = forwarded_key(client_headers, in_query, self._key_header, native=native, team=self._team)
+            headers += given.headers
+            if given.beta and self.protocol == "anthropic":
+                headers = with_beta(headers, given.beta)
+        return await self._sent(b"POST", target, headers, body, self.timeouts)
 
+    async def get(self, path: str, timeouts: Timeouts) -> Response:
+        """Read a page of the backend's own, with a key of ours and nothing of a client's. Raises TransportError."""
+        headers: Headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity"), *self._forwarding.own]
+        if self.protocol == "anthropic":
+            headers.append(ANTHROPIC_VERSION)
+        return await self._sent(b"GET", self._target(path)[0], headers, b"", timeouts)
 
-def _named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """The headers that the client says are meant for the next hop alone (RFC 9110 7.6.1)."""
-    named = [value for name, value in headers if name == b"connection"]
-    if not named or named == [b"keep-alive"]:
-        return frozenset()
-    return frozenset(option.strip().lower() for value in named for option in value.split(b","))
+    def _target(self, path: str) -> tuple[bytes, str]:
+        """The target of a request, and the key that stood in its query: no key of a client's goes on in a URL."""
+        key = ""
+        if "?" in path:
+            path, _, query = path.partition("?")
+            query, key = without_key(query)
+            path = f"{path}?{query}" if query else path
+        if self._query:
+            path = f"{path}{'&' if '?' in path else '?'}{self._query}"
+        return (self._path + path).encode(), key
+
+    async def _sent(self, method: bytes, target: bytes, headers: Headers, body: bytes, timeouts: Timeouts) -> Response:
+        tried: list[Key] = []
+        key = self._keys.take()
+        while True:
+            with_ours = headers if key is None else [*headers, with_key(self._key_header, key.value)]
+            response = await self._client.send(Request(self._origin, target, method, with_ours, body), timeouts)
+            if key is None:
+                return response
+            self._keys.answered(key, response.status, response.headers)
+            if response.status not in TRIED_AGAIN:
+                return response
+            tried.append(key)
+            key = self._keys.another(tried)
+            if key is None:
+                return response
+            await response.aclose()
 
 
 class Backends(msgspec.Struct, frozen=True):
@@ -171,7 +208,7 @@ class Backends(msgspec.Struct, frozen=True):
             await client.aclose()
 
 
-def open_backends(settings: Settings, sandbox: Callable[[], Client]) -> Backends:
+def open_backends(settings: Settings, sandbox: Callable[[], Client], cooled: Cooled = _unheard) -> Backends:
     """The backends of a configuration; those that need no client of their own share one pool."""
     pool = PoolSettings(
         max_connections=settings.upstream.max_connections,
@@ -196,7 +233,7 @@ def open_backends(settings: Settings, sandbox: Callable[[], Client]) -> Backends
             client = PooledClient(own, tls=_tls(settings, backend))
         if client not in clients:
             clients.append(client)
-        found[name] = Backend(name, backend, client)
+        found[name] = Backend(name, backend, client, team=settings.server.mode == "team", cooled=cooled)
     return Backends(found, tuple(clients))
 
 
