@@ -16,7 +16,7 @@ from engine.passage.replies import House
 from engine.passage.routing import Routes
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
-from engine.world import MadeResponse, World, answer_chunks, sandbox_answer
+from engine.world import MadeResponse, World, answer_chunks, sandbox_answer, sandbox_embeddings
 from engine.world.audit import AuditLog, content_key
 from engine.world.backends import open_backends
 from engine.world.estimates import Estimates
@@ -31,6 +31,7 @@ from engine.world.tokenizers import open_tokenizers
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
+    "/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }
 """What the sandbox is asked at, below its base."""
 
@@ -96,7 +97,8 @@ class Sandbox:
             exchange = codec.decode_request(request.body, id=_stable_id(request.body), headers={})
         except BadRequest as bad:
             return MadeResponse(bad.problem.status, _JSON, [codec.encode_problem(bad.problem)])
-        answer = sandbox_answer(exchange)
+        embeds = codec.protocol is Protocol.OPENAI_EMBEDDINGS
+        answer = sandbox_embeddings(exchange) if embeds else sandbox_answer(exchange)
         if not exchange.stream:
             return MadeResponse(200, _JSON, [codec.encode_answer(answer, exchange)])
         wants_usage = codec.ask_for_usage(exchange) is exchange

@@ -7,11 +7,19 @@ from engine.model.exchange import Protocol
 
 from .anthropic import Anthropic
 from .base import Codec
+from .gemini import Gemini
 from .openai_chat import OpenAIChat
+from .openai_embeddings import OpenAIEmbeddings
 
-CODECS: Final[Mapping[Protocol, Codec]] = {Protocol.OPENAI_CHAT: OpenAIChat(), Protocol.ANTHROPIC: Anthropic()}
+CODECS: Final[Mapping[Protocol, Codec]] = {
+    Protocol.OPENAI_CHAT: OpenAIChat(),
+    Protocol.OPENAI_EMBEDDINGS: OpenAIEmbeddings(),
+    Protocol.ANTHROPIC: Anthropic(),
+    Protocol.GEMINI: Gemini(),
+}
 
 PATHS: Final[Mapping[str, Codec]] = {
     "/v1/chat/completions": CODECS[Protocol.OPENAI_CHAT],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
+    "/v1/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }

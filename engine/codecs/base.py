@@ -4,7 +4,7 @@ A codec is sans-I/O: bytes in, values out, and back. It never waits, and does no
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -126,7 +126,4 @@ class Codec(Protocol):
         """Usage of a whole answer that is forwarded unread; nothing else of it is looked at."""
 
     def usage_in_tail(self, tail: bytes) -> Usage | None:
-        """Usage from the last bytes of a stream that was forwarded unread."""
-
-    def encode_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
-        """A list of models, each with `id` and `owned_by`."""
+        """Usage from the last bytes of a stream that was forwarded unread; where it is long, behind its first event."""

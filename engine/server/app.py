@@ -12,9 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
 from engine import __version__
-from engine.codecs import CODECS
 from engine.codecs.base import Problem
-from engine.model.exchange import Protocol
 from engine.opening import open_house
 from engine.passage.reading import reading_of
 from engine.passage.replies import House
@@ -23,13 +21,14 @@ from engine.policy.recipe import recipe_of
 from engine.policy.ruleset import RuleSet
 from engine.server.door import personal_problem
 from engine.server.edge import Edge
+from engine.server.models_pages import model, models, problem_response
+from engine.server.speakers import codec_of
 from engine.settings import Loaded
 from engine.settings.model import Settings
 from engine.world.http.base import Headers
 from engine.world.metrics import CONTENT_TYPE, Metrics
 
 _LOG: Final = structlog.get_logger("lexgate")
-_OPENAI: Final = CODECS[Protocol.OPENAI_CHAT]
 _PAGE_HEADERS: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -66,12 +65,6 @@ def policy_status(state: State) -> Response[bytes]:
     return Response(msgspec.json.encode(status), media_type=MediaType.JSON)
 
 
-@get("/v1/models", media_type=MediaType.JSON, sync_to_thread=False)
-def models(state: State) -> Response[bytes]:
-    """The models that are served by name, in the shape that OpenAI's clients expect."""
-    return Response(_OPENAI.encode_models(state.edge.house.routes.models()), media_type=MediaType.JSON)
-
-
 def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Everything that is no route of ours, in the shape that clients parse."""
     message, headers = error.detail, dict(error.headers or {})
@@ -84,17 +77,14 @@ def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         case _:
             pass
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
-    body = _OPENAI.encode_problem(Problem(status=error.status_code, message=message, kind=kind))
-    return Response(body, status_code=error.status_code, media_type=MediaType.JSON, headers=headers)
+    return problem_response(request, Problem(status=error.status_code, message=message, kind=kind), headers)
 
 
 def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The outermost edge of the pages: the log has the reason, the client does not."""
     _LOG.error("page failed", path=request.url.path, exc_info=error)
-    body = _OPENAI.encode_problem(
-        Problem(status=500, message="The proxy failed; its log has the reason.", kind="server_error")
-    )
-    return Response(body, status_code=500, media_type=MediaType.JSON)
+    problem = Problem(status=500, message="The proxy failed; its log has the reason.", kind="server_error")
+    return problem_response(request, problem)
 
 
 def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Awaitable[None]]:
@@ -106,7 +96,7 @@ def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Await
         headers: Headers = scope["headers"]
         problem = personal_problem(scope["method"], headers) if settings.server.mode == "personal" else None
         if problem is not None:
-            body = _OPENAI.encode_problem(problem)
+            body = codec_of(scope["path"], headers).encode_problem(problem)
             more = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_PAGE_HEADERS]
             await send({"type": "http.response.start", "status": problem.status, "headers": more})
             await send({"type": "http.response.body", "body": body})
@@ -150,7 +140,7 @@ def make_app(loaded: Loaded) -> Edge:
             await live.close()
 
     pages = Litestar(
-        route_handlers=[healthz, readyz, metrics, policy_status, models],
+        route_handlers=[healthz, readyz, metrics, policy_status, models, model],
         openapi_config=None,
         exception_handlers={HTTPException: _problem_page, Exception: _broken_page},
         logging_config=None,

@@ -87,7 +87,7 @@ class Edge:
                 house.world.log.info("request refused", request=id, status=body.status, code=body.code)
                 await _send_whole(send, _refusal(codec, body, live, id))
                 return
-            incoming = Incoming(codec, body, scope["headers"], self._caller(scope, house), id, _query(scope), values)
+            incoming = Incoming(codec, body, scope["headers"], self.caller(scope), id, _query(scope), values)
             watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
             if reply.chunks is None:
@@ -150,10 +150,12 @@ class Edge:
             return Problem(status=503, message=message, kind="server_error", code="audit_full", retry_after=1.0)
         return None
 
-    def _caller(self, scope: Scope, house: House) -> Caller:
+    def caller(self, scope: Scope) -> Caller:
+        """Who asks, of exchanges and of pages alike."""
         headers: Headers = scope["headers"]
         peer = scope["client"][0] if scope.get("client") else ""
-        address = client_address(peer, headers, house.world.settings.server.trusted_proxies)
+        trusted = self.house.world.settings.server.trusted_proxies if self.house is not None else ()
+        address = client_address(peer, headers, trusted)
         agent = firsts(headers).get(b"user-agent", b"")[:AGENT_LENGTH].decode("latin-1")
         return Caller(ip=address, agent=agent)
 

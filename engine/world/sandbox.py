@@ -4,7 +4,10 @@ It says what it was told. A line `call NAME {"argument": 1}` in the newest user 
 tool's result it says what the tool said. It answers behind the HTTP contract, in the client's protocol.
 """
 
+import hashlib
+import math
 import re
+import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -28,6 +31,8 @@ from engine.model.exchange import (
 )
 
 MODELS: Final = ("sandbox",)
+DIMENSIONS: Final = 256
+MOST_DIMENSIONS: Final = 4096
 _CALL: Final = re.compile(r"^\s*call\s+([A-Za-z0-9_.-]+)\s*(\{.*\})?\s*$", re.MULTILINE)
 _PIECE: Final = re.compile(r"\S+\s*|\s+")
 
@@ -53,6 +58,25 @@ def sandbox_answer(exchange: Exchange) -> Answer:
     wrote = (len(text) + sum(len(call.arguments) for call in calls)) // 4 + 1
     choice = Choice(parts=parts, tool_calls=calls, finish="tool_calls" if calls else "stop")
     return Answer(model=exchange.model, choices=(choice,), usage=Usage(input=read, output=wrote))
+
+
+def sandbox_embeddings(exchange: Exchange) -> Answer:
+    """A vector of length 1 for each input: the same for the same text, and for others another."""
+    asked = exchange.params.get("dimensions")
+    dimensions = min(asked, MOST_DIMENSIONS) if isinstance(asked, int) and asked > 0 else DIMENSIONS
+    choices = tuple(
+        Choice(index=index, finish="stop", wire={"embedding": _vector(message.text, dimensions)})
+        for index, message in enumerate(exchange.messages)
+    )
+    read = sum(len(message.text) for message in exchange.messages) // 4 + 1
+    return Answer(model=exchange.model, choices=choices, usage=Usage(input=read))
+
+
+def _vector(text: str, dimensions: int) -> list[float]:
+    bits = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(4 * dimensions)
+    numbers = [number / 2**31 for number in struct.unpack(f"<{dimensions}i", bits)]
+    length = math.sqrt(sum(number * number for number in numbers)) or 1.0
+    return [number / length for number in numbers]
 
 
 def _is_object(text: str | None) -> bool:

@@ -4,14 +4,13 @@ Facts from Anthropic's API reference (Messages, Streaming messages, Errors) and 
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
-from engine.codecs.json_text import MalformedJson, decode_json, encode_json
+from engine.codecs.json_text import MalformedJson, decode_json
 from engine.model.exchange import Answer, Exchange, Protocol, Usage
 
 from .answer import decode_answer, encode_answer
@@ -113,21 +112,3 @@ class Anthropic:
                     start = data["message"].get("usage")
         usage = merged(start, last) if last is not None else None
         return decode_usage(usage) if usage is not None and "input_tokens" in usage else None
-
-    def encode_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
-        """`created_at` is required by the clients' types; "an epoch value if the release date is unknown"."""
-        data = [_model(model) for model in models]
-        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-        return encode_json({"data": data, "has_more": False, **ends})
-
-
-def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    created = model.get("created")
-    moment = datetime.fromtimestamp(created if isinstance(created, int) else 0, UTC)
-    return {
-        "type": "model",
-        "id": model["id"],
-        "display_name": model["id"],
-        "created_at": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "lifecycle": "active",
-    }

@@ -3,13 +3,13 @@
 Facts from OpenAI's API reference (chat/create, chat-streaming) and from what compatible servers were seen to send.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
-from engine.codecs.json_text import MalformedJson, decode_json, encode_json
+from engine.codecs.json_text import MalformedJson, decode_json
 from engine.model.exchange import Answer, Exchange, Protocol, Usage
 
 from .answer import decode_answer, encode_answer
@@ -104,8 +104,3 @@ class OpenAIChat:
                 if usage is not None:
                     return usage
         return None
-
-    def encode_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
-        """`created` is required by the clients' types; where a model says none it is 0."""
-        data = [{"object": "model", "created": 0, **model} for model in models]
-        return encode_json({"object": "list", "data": data})

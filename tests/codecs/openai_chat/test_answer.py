@@ -196,11 +196,3 @@ def test_an_error_has_the_providers_shape() -> None:
 def test_an_upstreams_error_is_read_whatever_it_holds(status: int, body: bytes, kind: str, message: str) -> None:
     problem = CODEC.decode_problem(status, body)
     assert (problem.status, problem.kind, problem.message) == (status, kind, message)
-
-
-def test_models_are_listed() -> None:
-    listed = json.loads(CODEC.encode_models([{"id": "gpt-4o", "owned_by": "openai"}]))
-    assert listed == {
-        "object": "list",
-        "data": [{"object": "model", "created": 0, "id": "gpt-4o", "owned_by": "openai"}],
-    }
