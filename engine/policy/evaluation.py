@@ -37,7 +37,7 @@ from engine.model.effects import (
 from engine.model.phases import Phase
 
 from .given import tool_section
-from .rule import Limit, Rule
+from .rule import Limit, Rule, Step
 from .table import Table
 
 Event = Mapping[str, Any]
@@ -96,7 +96,7 @@ class Evaluation:
         self.caller: str = event["caller"]["id"]
         self.env = Env(event, facts.seed)
         self.found: list[_Found] = []
-        self.waiting: list[_Found] = []
+        self.waiting: list[tuple[_Found, int]] = []
         """Matched rules of the transform pass, whose later actions are still to run."""
         self.verdicts: list[tuple[VerdictKind, Rule, VerdictEffect]] = []
         self.routes: list[tuple[Rule, ChooseRoute]] = []
@@ -111,32 +111,34 @@ class Evaluation:
         candidates = table.index.probe(self.event)
         if table.transforms:
             candidates = self._transform(candidates)
-            for found in self.waiting:
-                self._timed(found, self._act, found, Pass.DECIDE)
+            for found, order in self.waiting:
+                if later := table.later[order]:
+                    self._timed(found, self._act, found, later)
         for order in candidates:
             if not table.transforming[order]:
-                self._judge(table.rules[order], transforms=False)
+                self._judge(order, transforms=False)
         if self.trace:
             self._add_those_that_were_no_candidates()
         return self._concluded()
 
     def _transform(self, candidates: Sequence[int]) -> Sequence[int]:
         """The transform pass; answers the candidates of the event as it is afterwards."""
-        rules, transforming = self.table.rules, self.table.transforming
+        transforming = self.table.transforming
         done = -1
         while True:
             for order in candidates:
                 if order <= done or not transforming[order]:
                     continue
                 done = order
-                if self._judge(rules[order], transforms=True):
+                if self._judge(order, transforms=True):
                     candidates = self.table.index.probe(self.event)
                     break
             else:
                 return candidates
 
-    def _judge(self, rule: Rule, *, transforms: bool) -> bool:
+    def _judge(self, order: int, *, transforms: bool) -> bool:
         """Evaluate one rule and let it act; answers whether it changed what the index looks at."""
+        rule = self.table.rules[order]
         began = self.timer() if self.timer is not None else 0
         kind, error = self._outcome(rule)
         if kind is OutcomeKind.NO_MATCH and not self.trace:
@@ -147,20 +149,18 @@ class Evaluation:
         found = _Found(rule, rule.mode_for(self.caller), kind, error, reasons)
         self.found.append(found)
         moved = False
-        match kind:
-            case OutcomeKind.MATCHED:
-                self._count_fire(found)
-                if transforms:
-                    self.waiting.append(found)
-                    moved = self._act(found, Pass.TRANSFORM)
-                else:
-                    self._act(found, Pass.DECIDE)
-            case OutcomeKind.ERROR:
-                self._failed(found)
-            case OutcomeKind.LIMITED if rule.limit is not None and rule.limit.beyond_blocks:
-                self._add_verdict(found, Block(f"The limit of rule {rule.name} is reached.", 429))
-            case _:
-                pass
+        if kind is OutcomeKind.MATCHED:
+            if rule.limit is not None:
+                self._count_fire(found, rule.limit)
+            if transforms:
+                self.waiting.append((found, order))
+                moved = self._act(found, self.table.first[order])
+            else:
+                self._act(found, self.table.later[order])
+        elif kind is OutcomeKind.ERROR:
+            self._failed(found)
+        elif kind is OutcomeKind.LIMITED and rule.limit is not None and rule.limit.beyond_blocks:
+            self._add_verdict(found, Block(f"The limit of rule {rule.name} is reached.", 429))
         if self.timer is not None:
             found.took = self.timer() - began
         return moved
@@ -205,41 +205,42 @@ class Evaluation:
             return False
         return self.facts.fired.get((counter_name(rule, rule.mode_for(self.caller)), key), 0) >= limit.max
 
-    def _count_fire(self, found: _Found) -> None:
+    def _count_fire(self, found: _Found, limit: Limit) -> None:
         rule = found.rule
-        if rule.limit is None or rule.name in self.facts.acted:
-            return
-        key = limit_key(rule.limit, self.event, self.env)
-        self.fires.append(Fire(counter_name(rule, found.mode), key, rule.limit.every, rule.limit.max))
+        if rule.name not in self.facts.acted:
+            key = limit_key(limit, self.event, self.env)
+            self.fires.append(Fire(counter_name(rule, found.mode), key, limit.every, limit.max))
 
     # -- actions --
 
-    def _act(self, found: _Found, begin: Pass) -> bool:
-        """Run the rule's transforms, or (from DECIDE on) all its other actions; answers whether the index is touched.
+    def _act(self, found: _Found, steps: Sequence[Step]) -> bool:
+        """Run steps of the rule: its transforms, or all its other actions; answers whether the index is touched.
 
         A rule in shadow sees its own changes as it would if enforced; nobody else does.
         """
         moved = False
-        event, env = self.event, self.env
-        for step in found.rule.steps:
-            its = step.action.pass_
-            if (its is Pass.TRANSFORM) is not (begin is Pass.TRANSFORM) or self._was_observed(found.rule, its):
+        rule, facts = found.rule, self.facts
+        moment = Moment(self.phase, self.event, self.env, rule.name, facts.placeholder)
+        for step in steps:
+            action = step.action
+            if self.phase is Phase.TEXT and self._was_observed(rule, action.pass_):
                 continue
-            moment = Moment(self.phase, event, env, found.rule.name, self.facts.placeholder)
             try:
-                effects = list(step.action.run(step.params, moment))
+                effects = list(action.run(step.params, moment))
             except (ConditionError, ActionError) as wrong:
-                found.kind, found.error = OutcomeKind.ERROR, f"{step.action.name}: {wrong}"
+                found.kind, found.error = OutcomeKind.ERROR, f"{action.name}: {wrong}"
                 self._failed(found)
                 continue
-            found.actions.append(step.action.name)
-            ops = [op for effect in effects if isinstance(effect, Patch) for op in effect.ops]
+            found.actions.append(action.name)
+            if not effects:
+                continue
+            ops = [op for effect in effects if type(effect) is Patch for op in effect.ops]
             if ops:
                 found.patch += ops
-                event = self._patched(event, ops)
-                env = Env(event, self.facts.seed)
+                event = self._patched(moment.event, ops)
+                moment = Moment(self.phase, event, Env(event, facts.seed), rule.name, facts.placeholder)
                 if found.mode is Mode.ENFORCE:
-                    self.event, self.env = event, env
+                    self.event, self.env = event, moment.env
                     moved = moved or self.table.moved_by(ops)
             for effect in effects:
                 self._take(found, effect)
@@ -247,7 +248,7 @@ class Evaluation:
 
     def _was_observed(self, rule: Rule, its: Pass) -> bool:
         """In a stream one match is seen in several windows; it is counted and told once."""
-        return its is Pass.OBSERVE and self.phase is Phase.TEXT and rule.name in self.facts.acted
+        return its is Pass.OBSERVE and rule.name in self.facts.acted
 
     def _patched(self, event: Event, ops: Sequence[Op]) -> Event:
         changed = applied(event, ops)
@@ -258,12 +259,14 @@ class Evaluation:
     def _take(self, found: _Found, effect: Effect) -> None:
         """One effect: collected where the rule is enforced. Of a shadowed one only the verdict is noted."""
         rule = found.rule
-        if isinstance(effect, VerdictEffect):
-            self._add_verdict(found, effect)
+        if type(effect) in STRENGTH:
+            self._add_verdict(found, effect)  # type: ignore[arg-type]
             return
         if found.mode is not Mode.ENFORCE:
             return
         match effect:
+            case Tag() | Log() | Metric() | Notify():
+                self.observations.append((rule.name, effect))
             case Patch() | SetHeader() | Conceal():
                 self.effects.append(effect)
             case ChooseRoute():
@@ -272,8 +275,6 @@ class Evaluation:
                 self.spends.append(Spend(rule.name, effect))
             case Remember() | Forget() | Count() | Label():
                 self.changes.append(effect)
-            case Log() | Tag() | Metric() | Notify():
-                self.observations.append((rule.name, effect))
 
     def _add_verdict(self, found: _Found, effect: VerdictEffect) -> None:
         final = self._after_attempts(found.rule, effect)

@@ -8,7 +8,7 @@ from engine.model.effects import Op, Path
 from engine.model.phases import Phase
 
 from .index import Index
-from .rule import Rule
+from .rule import Rule, Step
 
 _WRITTEN_FOR: Final[dict[Path, Path]] = {("request", "tool_names"): ("request", "tools")}
 """Fields that the index looks at, and that follow from another one, which is what rules write."""
@@ -19,7 +19,10 @@ _DERIVED: Final = ("paths", "shell")
 class Table:
     """The rules of one phase and stage. `rules[i]` runs before `rules[i + 1]`: lowest priority first."""
 
-    __slots__ = ("_movers", "_moving", "derived", "index", "limited", "reads", "rules", "transforming", "transforms")
+    __slots__ = (
+        *("_movers", "_moving", "derived", "first", "index", "later", "limited", "reads", "rules"),
+        *("transforming", "transforms"),
+    )
 
     def __init__(self, phase: Phase, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
@@ -29,6 +32,10 @@ class Table:
         }
         self.transforming = tuple(rule.pass_ is Pass.TRANSFORM for rule in rules)
         self.transforms = any(self.transforming)
+        self.first = tuple(_steps(rule, transforms=True) for rule in rules)
+        """Of each rule the steps of the transform pass."""
+        self.later = tuple(_steps(rule, transforms=False) for rule in rules)
+        """Of each rule the other steps, in their order."""
         self.limited = frozenset(order for order, rule in enumerate(rules) if rule.limit is not None)
         fields = {path[:2] for path in self.reads} if phase is Phase.TOOL_CALL else set()
         self.derived = frozenset(each for each in _DERIVED if fields & {(), ("tool",), ("tool", each)})
@@ -47,3 +54,7 @@ class Table:
         orders = self.limited if self._moving else self.limited.intersection(self.index.probe(event))
         for order in sorted(orders):
             yield self.rules[order]
+
+
+def _steps(rule: Rule, *, transforms: bool) -> tuple[Step, ...]:
+    return tuple(step for step in rule.steps if (step.action.pass_ is Pass.TRANSFORM) is transforms)

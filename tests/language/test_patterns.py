@@ -228,10 +228,13 @@ def test_the_groups_of_a_match_are_told_by_its_place_in_code_points() -> None:
 
 
 @STEADY
-@given(st.lists(PATTERNS, min_size=1, max_size=3), TEXTS, TEXTS, st.integers(1, 8) | st.none())
+@given(
+    st.lists(PATTERNS, min_size=1, max_size=3), TEXTS, TEXTS, st.integers(1, 8) | st.none(), st.sampled_from([0, 300])
+)
 def test_what_is_quiet_is_settled_and_holds_no_match(
-    texts: list[str], before: str, after: str, stated: int | None
+    texts: list[str], before: str, after: str, stated: int | None, long: int
 ) -> None:
+    after = "x" * long + after
     try:
         patterns = pattern_set(*texts, max_width=stated)
     except PatternError:
@@ -248,6 +251,11 @@ def test_text_is_quiet_where_nothing_stands_in_it_or_begins_at_its_end(before: s
     assert pattern_set(r"\bsk-[a-z]{4}").is_quiet(before, text) is quiet
 
 
-def test_a_set_with_a_narrowed_or_unbounded_pattern_is_never_quiet() -> None:
-    assert not pattern_set("a+").is_quiet("", "x")
-    assert not pattern_set("a+", max_width=5).is_quiet("", "x")
+@pytest.mark.parametrize(("end", "quiet"), [("word", True), (" s", False), (" sk-abcd ", False)])
+def test_a_long_text_is_quiet_for_the_same_reasons(end: str, quiet: bool) -> None:
+    assert pattern_set(r"\bsk-[a-z]{4}").is_quiet("a ", "é" * 400 + end) is quiet
+
+
+def test_a_narrowed_pattern_is_quiet_as_well() -> None:
+    assert pattern_set("ab+", max_width=5).is_quiet("", "x")
+    assert not pattern_set("ab+", max_width=5).is_quiet("", "xa")
