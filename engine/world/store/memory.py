@@ -1,6 +1,7 @@
 """State of a single process, in its memory: nothing is waited for, nothing survives a restart."""
 
 import itertools
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
@@ -185,6 +186,6 @@ class MemoryStore:
                 self._meters[where] = state
 
 
-async def open_room(_url: str, clock: Clock, caps: Caps) -> MemoryStore:
+async def open_room(_url: str, clock: Clock | None, caps: Caps) -> MemoryStore:
     """A new, empty store: two of the same URL share nothing."""
-    return MemoryStore(clock, caps)
+    return MemoryStore(clock or time.time, caps)

@@ -1,22 +1,16 @@
-"""State in a SQL database, shared by all processes that open it: SQLite, written so that others can follow.
+"""State in a SQL database, shared by all processes that open it; what differs between databases is their `Dialect`'s.
 
 Every transaction reads what its commits touch, lets the same Python as the memory store judge and enact them, and writes
 what became different. Nothing of a refused commit is ever written, so that many waiting commits share one transaction.
 """
 
-import os
-import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
-from sqlalchemy.pool import NullPool
 
 from engine.world.store import meters
 from engine.world.store import sql_tables as tables
@@ -26,7 +20,6 @@ from engine.world.store.base import (
     Caps,
     Change,
     Clear,
-    Clock,
     Delete,
     Expect,
     Fact,
@@ -40,14 +33,12 @@ from engine.world.store.base import (
     Tally,
 )
 from engine.world.store.desk import Desk
-from engine.world.store.ledger import Entry, perform
+from engine.world.store.ledger import perform
+from engine.world.store.places import place_text
+from engine.world.store.sql_board import Board
 
-BUSY = 5.0  # seconds to wait for another process's transaction before the store counts as down
+TRIES = 4  # of a transaction that the database gave up for another
 SWEEP_EVERY = 256  # new rows between two sweeps, at most: so many may stand above a cap for a while
-
-_decode_state = msgspec.msgpack.Decoder(meters.State).decode
-_encode = msgspec.msgpack.Encoder().encode
-_text = msgspec.json.Encoder().encode
 
 
 class _Listing(NamedTuple):
@@ -63,140 +54,34 @@ class _Question(NamedTuple):
     meters: tuple[Meter, ...]
 
 
-def _place(parts: Sequence[object]) -> str:
-    return _text(parts).decode()
+class Dialect(Protocol):
+    """What a kind of database does in its own way."""
 
+    def connect(self) -> sa.Connection:
+        """A new connection in which statements alone begin and end transactions, to a schema of this release.
 
-class _Board:
-    """What one transaction knows: rows as they were read, with the changes of its commits laid over them."""
+        Raises StoreMismatch, and what the driver raises.
+        """
 
-    def __init__(self, connection: sa.Connection, now: int, caps: Caps, meters_left: int) -> None:
-        self.connection = connection
-        self.now = now
-        self.caps = caps
-        self.full = 0
-        self.born: list[Key] = []
-        self.entries: dict[Key, Entry | None] = {}
-        self.changed: dict[Key, None] = {}  # in order of writing
-        self.states: dict[str, meters.State] = {}
-        self.touched: set[str] = set()
-        self._stored: set[Key] = set()
-        self._owned: dict[tuple[str, str], dict[Key, None]] = {}
-        self._meters_left = meters_left
+    def begin(self, connection: sa.Connection, places: Iterable[str]) -> None:
+        """Begin a transaction that sees all that was committed at these places, and in which nobody else writes them."""
 
-    def load(self, keys: Iterable[Key], owners: Iterable[tuple[str, str]], of: Iterable[Meter]) -> None:
-        wanted = set(keys)
-        for places in _portions(_place(key) for key in wanted):
-            self._remember(self.connection.execute(tables.SELECT_FACTS, {"places": places}))
-        for space, owner in set(owners):
-            self._remember(self.connection.execute(tables.SELECT_OWNER, {"space_": space, "owner_": owner}))
-        for places in _portions({_place(meters.place(meter)) for meter in of}):
-            for place, state in self.connection.execute(tables.SELECT_METERS, {"places": places}):
-                self.states[place] = _decode_state(state)
+    def begin_look(self, connection: sa.Connection) -> None:
+        """Begin a transaction that reads, and sees one moment."""
 
-    def _remember(self, rows: Iterable[sa.Row[str, str, str, bytes, int, int]]) -> None:
-        for space, owner, name, value, version, expires in rows:
-            key = Key(space, owner, name)
-            self._stored.add(key)
-            self._owned.setdefault((space, owner), {})[key] = None
-            self.entries[key] = Entry(value, version, expires)
+    def now(self, connection: sa.Connection) -> int:
+        """Microseconds since 1970."""
 
-    def of_owner(self, space: str, owner: str) -> list[Key]:
-        return [key for key in self._owned.get((space, owner), ()) if self.entry(key)]
-
-    # --- what `perform` writes on
-
-    def entry(self, key: Key) -> Entry | None:
-        entry = self.entries.get(key)
-        return entry if entry is not None and entry.expires > self.now else None
-
-    def version(self) -> int:
-        # Random, because a sequence would be one more row that all writers contend for.
-        return random.getrandbits(62) | 1
-
-    def write(self, key: Key, entry: Entry) -> None:
-        if self.entries.get(key) is None:
-            self.born.append(key)
-            self._owned.setdefault((key.space, key.owner), {})[key] = None
-        self.entries[key] = entry
-        self.changed.pop(key, None)
-        self.changed[key] = None
-
-    def erase(self, key: Key) -> bool:
-        living = self.entry(key) is not None
-        self.entries[key] = None
-        self.changed[key] = None
-        return living
-
-    def clear(self, space: str, owner: str) -> int:
-        return sum([self.erase(key) for key in self.of_owner(space, owner)])
-
-    def places(self, space: str) -> int:
-        unsaved = sum(key.space == space for key in self.born)
-        return self.caps.of(space).in_all - unsaved - self._living(space)
-
-    def _living(self, space: str) -> int:
-        where = {"space_": space, "now": self.now}
-        return int(self.connection.execute(tables.COUNT_LIVING, where).scalar_one())
-
-    def state(self, meter: Meter) -> meters.State | None:
-        place = _place(meters.place(meter))
-        state = self.states.get(place)
-        if state is None:
-            if self._meters_left <= 0:
-                self.full += 1
-                return None
-            self._meters_left -= 1
-            state = self.states[place] = meters.State()
-        self.touched.add(place)
-        return state
-
-    # --- and what becomes of it
-
-    def save(self, moments: Iterator[int]) -> None:
-        rows, gone = [], []
-        for key in self.changed:
-            entry = self.entries[key]
-            if entry is not None:
-                rows.append(
-                    {
-                        "place": _place(key),
-                        "space": key.space,
-                        "owner": key.owner,
-                        "name": key.name,
-                        "value": entry.value,
-                        "version": entry.version,
-                        "written": next(moments),
-                        "expires": entry.expires,
-                    }
-                )
-            elif key in self._stored:
-                gone.append({"place_": _place(key)})
-        if rows:
-            self.connection.execute(tables.UPSERT_FACT, rows)
-        if gone:
-            self.connection.execute(tables.DELETE_FACT, gone)
-        states = [(place, state) for place in self.touched if (state := self.states[place]).idle > self.now]
-        if states:
-            self.connection.execute(
-                tables.UPSERT_METER,
-                [{"place": place, "state": _encode(state), "idle": state.idle} for place, state in states],
-            )
-
-
-def _portions(places: Iterable[str]) -> Iterator[list[str]]:
-    remaining = iter(places)
-    while portion := list(islice(remaining, 500)):  # SQLite binds 999 variables in old builds
-        yield portion
+    def is_passing(self, error: DBAPIError) -> bool:
+        """Whether the same transaction, tried again at once, may well succeed."""
 
 
 class SqlStore:
     """One database. A thread commits, another reads beside it; both take together all that waits for them."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, caps: Caps) -> None:
+    def __init__(self, dialect: Dialect, caps: Caps) -> None:
         self.tally = Tally()
-        self._engine = engine
-        self._clock = clock
+        self._dialect = dialect
         self._caps = caps
         self._tallying = threading.Lock()
         self._connections: dict[str, sa.Connection] = {}
@@ -236,20 +121,25 @@ class SqlStore:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
-        self._engine.dispose()
 
     # --- in the threads
 
     def _commit(self, jobs: Sequence[tuple[Change, ...]]) -> Sequence[Outcome | Exception]:
-        try:
-            return self._commit_all(jobs)
-        except StoreDown as down:
-            return self._all_down(down, len(jobs))
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self._commit_all(jobs)
+            except _Passing as passing:
+                if not tries_left:
+                    return self._all_down(_down(passing.error), len(jobs))
+            except StoreDown as down:
+                return self._all_down(down, len(jobs))
+        raise AssertionError("the last try returns")
 
     def _read(self, jobs: Sequence[_Question | _Listing]) -> Sequence[Facts | Page | Exception]:
         try:
             return self._read_all(jobs)
-        except StoreDown as down:
+        except (StoreDown, _Passing) as down:
+            down = down if isinstance(down, StoreDown) else _down(down.error)
             return self._all_down(down, len(jobs))
 
     def _all_down(self, down: StoreDown, jobs: int) -> list[Exception]:
@@ -262,10 +152,11 @@ class SqlStore:
         return errors
 
     def _commit_all(self, jobs: Sequence[tuple[Change, ...]]) -> Sequence[Outcome | Exception]:
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._transaction("commit") as connection:
+            self._dialect.begin(connection, _places(jobs))
             # The clock is read once the lock is held, so that no process writes a time before another's.
-            now = int(self._clock() * 1_000_000)
-            board = _Board(connection, now, self._caps, self._caps.meters - self._meter_count)
+            now = self._dialect.now(connection)
+            board = Board(connection, now, self._caps, self._caps.meters - self._meter_count)
             changes = [change for job in jobs for change in job]
             board.load(
                 [change.key for change in changes if isinstance(change, Put | Delete | Expect | Add)],
@@ -286,9 +177,10 @@ class SqlStore:
         return outcomes
 
     def _read_all(self, jobs: Sequence[_Question | _Listing]) -> Sequence[Facts | Page]:
-        with self._transaction("BEGIN") as connection:
-            now = int(self._clock() * 1_000_000)
-            board = _Board(connection, now, self._caps, self._caps.meters)
+        with self._transaction("read") as connection:
+            self._dialect.begin_look(connection)
+            now = self._dialect.now(connection)
+            board = Board(connection, now, self._caps, self._caps.meters)
             questions = [job for job in jobs if isinstance(job, _Question)]
             board.load(
                 [key for job in questions for key in job.keys],
@@ -300,14 +192,14 @@ class SqlStore:
                 for job in jobs
             ]
 
-    def _facts(self, board: _Board, question: _Question, now: int) -> Facts:
+    def _facts(self, board: Board, question: _Question, now: int) -> Facts:
         values, standings = {}, {}
         owned = [key for space, owner in question.owners for key in board.of_owner(space, owner)]
         for key in (*question.keys, *owned):
             if (entry := board.entry(key)) is not None:
                 values[key] = Fact(entry.value, entry.version)
         for meter in question.meters:
-            state = board.states.get(_place(meters.place(meter))) or meters.State()
+            state = board.states.get(place_text(meters.place(meter))) or meters.State()
             meters.bring(state, meter, now)
             standings[meter] = meters.standing(state, meter, now)
         return Facts(values, standings)
@@ -318,7 +210,7 @@ class SqlStore:
             self._written = max(self._written + 1, now)
             yield self._written
 
-    def _bound(self, board: _Board, new_meters: int) -> None:
+    def _bound(self, board: Board, new_meters: int) -> None:
         """Keep owners within their cap at once, spaces and meters each time that enough was added to them."""
         evicted = expired = 0
         execute = board.connection.execute
@@ -346,41 +238,61 @@ class SqlStore:
             self.tally.expired += expired
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sa.Connection]:
-        """A transaction on this thread's connection, which is made anew after any failure."""
+    def _transaction(self, what: str) -> Iterator[sa.Connection]:
+        """A connection of this thread's own, made anew after any failure. Who asks begins, and this commits."""
         try:
-            connection = self._connections.get(begin)
+            connection = self._connections.get(what)
             if connection is None:
-                connection = self._connections[begin] = self._connect()
-            connection.exec_driver_sql(begin)
+                connection = self._connections[what] = self._dialect.connect()
             yield connection
             connection.exec_driver_sql("COMMIT")
         except (DBAPIError, OSError) as error:
-            self._drop(begin)
+            self._drop(what)
+            if isinstance(error, DBAPIError) and self._dialect.is_passing(error):
+                raise _Passing(error) from error
             if isinstance(error, DataError | IntegrityError | ProgrammingError):
                 raise  # what was asked cannot be stored; the store itself is well
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreDown(f"the state store does not answer: {cause}") from error
+            raise _down(error) from error
         except BaseException:
-            self._drop(begin)
+            self._drop(what)
             raise
 
-    def _drop(self, begin: str) -> None:
+    def _drop(self, what: str) -> None:
         # Closing the connection rolls back what was open on it.
-        if (connection := self._connections.pop(begin, None)) is not None:
+        if (connection := self._connections.pop(what, None)) is not None:
             connection.invalidate()
             connection.close()
 
-    def _connect(self) -> sa.Connection:
-        path = self._engine.url.database
-        assert path is not None
-        make_private(Path(path))
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        # Durable against a crash of the process; a loss of power may cost the last commits, never consistency.
-        connection.exec_driver_sql("PRAGMA synchronous=NORMAL")
-        tables.migrate(connection)
-        return connection
+
+class _Passing(Exception):
+    """A transaction lost against others, and was rolled back whole."""
+
+    def __init__(self, error: DBAPIError) -> None:
+        self.error = error
+
+
+def _down(error: DBAPIError | OSError) -> StoreDown:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    down = StoreDown(f"the state store does not answer: {str(cause).strip()}")
+    down.__cause__ = error
+    return down
+
+
+def _places(jobs: Iterable[tuple[Change, ...]]) -> Iterator[str]:
+    """What a commit must have for itself: facts by their owner, records by their space too, meters each."""
+    for job in jobs:
+        for change in job:
+            match change:
+                case Put(key=key) | Add(key=key):
+                    yield place_text(key[:2])
+                    if key.space.startswith(RECORDS):
+                        yield key.space
+                case Delete(key=key) | Expect(key=key):
+                    yield place_text(key[:2])
+                case Clear(space=space, owner=owner):
+                    yield place_text((space, owner))
+                case _:
+                    yield place_text(meters.place(change.meter))
 
 
 def _page(connection: sa.Connection, wish: _Listing, now: int) -> Page:
@@ -388,25 +300,3 @@ def _page(connection: sa.Connection, wish: _Listing, now: int) -> Page:
     facts = {Key(space, owner, name): Fact(value, version) for space, owner, name, value, version, _ in rows}
     kept = list(facts)[: wish.limit]
     return Page({key: facts[key] for key in kept}, kept[-1] if len(rows) > wish.limit else None)
-
-
-def make_private(path: Path) -> None:
-    """Create the file, and folders above it, for its owner alone; SQLite gives its journal files the same mode."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-async def open_room(url: str, clock: Clock, caps: Caps) -> SqlStore:
-    path = url.removeprefix("sqlite:///")
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=path),
-        poolclass=NullPool,
-        connect_args={"timeout": BUSY, "check_same_thread": False},
-    )
-    store = SqlStore(engine, clock, caps)
-    try:
-        await store.prepare()
-    except BaseException:
-        await store.close()
-        raise
-    return store

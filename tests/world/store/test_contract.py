@@ -54,6 +54,7 @@ from engine.world.store.base import (
 )
 from engine.world.store.records import FOREVER, bump, revisions
 from engine.world.store.sql_tables import MIGRATIONS
+from tests.world.store.servers import an_empty_database, redis_server
 
 START = 1_767_225_600.0  # 2026-01-01T00:00:00Z, a Thursday
 A, B = Key("vars", "ann", "a"), Key("vars", "ann", "b")
@@ -62,6 +63,8 @@ METER = Key("limits", "ann", "requests")
 KINDS: dict[str, Callable[[str], str]] = {
     "memory": lambda _folder: "memory://",
     "sqlite": lambda folder: f"sqlite:///{folder}/state/lexgate.db",
+    "postgresql": lambda _folder: an_empty_database(),
+    "redis": lambda folder: redis_server().url(Path(folder).name),
 }
 
 Answer = TypeVar("Answer")
@@ -759,7 +762,7 @@ async def test_a_store_that_was_down_recovers_by_itself(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process holds the lock for longer than the store waits, and lets go."""
-    monkeypatch.setattr("engine.world.store.sql.BUSY", 0.05)
+    monkeypatch.setattr("engine.world.store.sql_sqlite.BUSY", 0.05)
     store = await open_store(f"sqlite:///{tmp_path}/lexgate.db", clock)
     engine = sa.create_engine(f"sqlite:///{tmp_path}/lexgate.db", isolation_level="AUTOCOMMIT")
     with engine.connect() as other:
