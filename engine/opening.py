@@ -1,12 +1,16 @@
 """Opens the house: everything that the exchanges of a process share, made of its settings, and closed with it."""
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from engine import __version__
+from engine.access.opening import open_door
+from engine.access.records import USED
+from engine.access.registry import Registry
 from engine.codecs import CODECS
 from engine.codecs.base import BadRequest, Codec
 from engine.diagnostics import ConfigurationError, Where, error
@@ -16,20 +20,22 @@ from engine.passage.replies import House
 from engine.passage.routing import Routes
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
-from engine.world import MadeResponse, World, answer_chunks, sandbox_answer, sandbox_embeddings
+from engine.world import MadeResponse, World, answer_chunks, own, sandbox_answer, sandbox_embeddings
 from engine.world.audit import AuditLog, content_key
 from engine.world.backends import open_backends
+from engine.world.beacon import Beacon
 from engine.world.estimates import Estimates
 from engine.world.http.base import Request
 from engine.world.masking import masker
 from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
 from engine.world.store import open_store
-from engine.world.store.base import Cap, Caps
+from engine.world.store.base import Cap, Caps, Store
 from engine.world.tokenizers import open_tokenizers
 
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
+    "/responses": CODECS[Protocol.OPENAI_RESPONSES],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
     "/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }
@@ -41,11 +47,8 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
 async def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
     """The world of a configuration. Must run in the event loop that serves. Raises ConfigurationError, StoreError."""
-    _refuse_what_would_be_open(settings)
     metrics = metrics or Metrics(__version__)
-    sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
-    hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
-    store = await open_store(_store_url(settings), caps=Caps(spaces={"chains": sessions, "hidden": hidden}))
+    store = await _open_store(settings)
     audit = None
     if settings.audit.path:
         path = settings.resolve(settings.audit.path)
@@ -56,15 +59,40 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
     estimates = Estimates(open_tokenizers())
     world = World(settings, store, open_backends(settings, Sandbox), metrics, outbound, audit, estimates=estimates)
-    return House(world, Routes(settings), DEFAULT_TOOLS.extended(settings.shell_tools))
-
-
-def _refuse_what_would_be_open(settings: Settings) -> None:
-    """In team mode there is no anonymous caller; until keys can be checked, there is no team mode."""
+    registry = Registry(store, lambda: world.clock(), world.random_bytes, beacon := _beacon(settings))
+    door = None
     if settings.server.mode == "team":
-        message = "team mode needs the keys of callers, which this release cannot check: anybody would be let in"
-        help = "server.mode: personal serves the programs of this machine"
-        raise ConfigurationError([error(CONTRADICTION, message, Where("server.mode"), help)])
+        try:
+            door = await open_door(
+                settings, store, registry, lambda: world.timer() / 1e9, lambda: world.clock(), beacon
+            )
+        except BaseException:
+            await world.aclose()
+            raise
+    return House(world, Routes(settings), DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
+
+
+async def _open_store(settings: Settings) -> Store:
+    sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
+    hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
+    spaces = {"chains": sessions, "hidden": hidden, USED: Cap(per_owner=Caps().records, in_all=Caps().records)}
+    return await open_store(_store_url(settings), caps=Caps(spaces=spaces))
+
+
+def _beacon(settings: Settings) -> Beacon | None:
+    """By which the processes of one host tell each other of changed keys; over a network, only the store tells."""
+    scheme, _, path = _store_url(settings).partition(":///")
+    return Beacon(Path(f"{path}.changed")) if scheme == "sqlite" else None
+
+
+@contextlib.asynccontextmanager
+async def open_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """The keys of a configuration, for as long as they are looked at. Raises ConfigurationError, StoreError."""
+    store = await _open_store(settings)
+    try:
+        yield Registry(store, own.clock, own.random_bytes, _beacon(settings))
+    finally:
+        await store.close()
 
 
 def _store_url(settings: Settings) -> str:
@@ -92,9 +120,18 @@ class Sandbox:
     """The built-in backend behind the HTTP contract: reads a request as a provider would, and answers it here."""
 
     async def send(self, request: Request, _timeouts: object) -> MadeResponse:
-        codec = UPSTREAM_PATHS[request.target.partition(b"?")[0].decode()]
+        target, _, query = request.target.decode().partition("?")
+        # A target that is no path of these names model and method, as Gemini's do.
+        model, _, method = unquote(target.removeprefix("/")).rpartition(":")
+        codec = UPSTREAM_PATHS.get(target) or CODECS[Protocol.GEMINI]
         try:
-            exchange = codec.decode_request(request.body, id=_stable_id(request.body), headers={})
+            exchange = codec.decode_request(
+                request.body,
+                id=_stable_id(request.body),
+                headers={},
+                query=query,
+                path={"model": model, "method": method} if method else None,
+            )
         except BadRequest as bad:
             return MadeResponse(bad.problem.status, _JSON, [codec.encode_problem(bad.problem)])
         embeds = codec.protocol is Protocol.OPENAI_EMBEDDINGS

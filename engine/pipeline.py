@@ -7,6 +7,9 @@ again inside the same response.
 
 from msgspec.structs import replace
 
+from engine.access.denial import OutOfScope
+from engine.access.scopes import EVERYTHING
+from engine.codecs import COUNTERS
 from engine.codecs.base import BadRequest, Problem
 from engine.model.decision import Decision
 from engine.model.effects import Block, Patch, Respond, SetHeader
@@ -15,18 +18,22 @@ from engine.model.exchange import (
     Choice,
     Exchange,
     Part,
+    Protocol,
     Usage,
 )
 from engine.model.folding import folded, with_header
 from engine.model.phases import Phase
+from engine.model.plan import Plan
 from engine.passage.attempts import Attempts, Failure
+from engine.passage.commanding import run_commands
+from engine.passage.counting import counted, estimated
 from engine.passage.hidden import keys_in, put_back
 from engine.passage.judging import Judge
 from engine.passage.passage import Passage
 from engine.passage.reading import reading_of
-from engine.passage.replies import EVENT_STREAM, JSON, House, Incoming, Reply, own_headers, problem_reply, readable
-from engine.passage.routing import NotServed
-from engine.passage.sessions import identify
+from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply, readable, stream_kind
+from engine.passage.routing import NotServed, with_model
+from engine.passage.sessions import identify, remember_chain
 from engine.passage.streamed import streamed_answer
 from engine.passage.view import View, result_section
 from engine.passage.whole import whole_answer
@@ -40,10 +47,9 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     codec = incoming.codec
     reading = reading_of(rules)
     headers = readable(incoming.headers) if reading.reads_headers else {}
+    decode = COUNTERS[codec.protocol].decode_count_request if incoming.counts else codec.decode_request
     try:
-        exchange = codec.decode_request(
-            incoming.body, id=incoming.id, headers=headers, query=incoming.query, path=incoming.path
-        )
+        exchange = decode(incoming.body, id=incoming.id, headers=headers, query=incoming.query, path=incoming.path)
     except BadRequest as bad:
         house.world.log.info(
             "exchange refused", request=incoming.id, status=bad.problem.status, reason=bad.problem.code or "bad_request"
@@ -61,11 +67,17 @@ async def _reply(passage: Passage) -> Reply:
     try:
         if passage.reading.needs_session:
             await identify(passage.view, passage.world)
-        stopped = await _admitted(passage) or await _governed(passage)
+        stopped = await _admitted(passage) or await _commanded(passage)
+        if stopped is None:
+            _within_scope(passage)
+            stopped = await _governed(passage)
         if stopped is not None:
             return stopped
-        attempts = await _routed(passage)
+        plan = await _routed(passage)
         sent = await _with_hidden_turns(passage)
+        if passage.incoming.counts:
+            return await counted(passage, sent, plan)
+        attempts = Attempts(plan, passage.judge, passage.codec, passage.incoming.headers, passage.world)
         if passage.view.exchange.stream:
             return await streamed_answer(passage, sent, attempts)
         return await whole_answer(passage, sent, attempts)
@@ -74,22 +86,47 @@ async def _reply(passage: Passage) -> Reply:
             status=404, message=str(unserved), kind="invalid_request_error", code="model_not_found", param="model"
         )
         return passage.stopped(problem)
+    except OutOfScope as refused:
+        denied = refused.denied
+        return passage.stopped(
+            Problem(
+                status=denied.status, message=denied.message, kind=denied.kind, code=denied.code, param=denied.param
+            )
+        )
     except Failure as failure:
         await passage.done("error")
         return passage.failed(failure)
 
 
+def _within_scope(passage: Passage) -> None:
+    """What the client asks for, by its own words, is in the caller's scope. Raises OutOfScope."""
+    grant, exchange, routes = passage.incoming.grant, passage.view.exchange, passage.house.routes
+    if grant is EVERYTHING:
+        return
+    grant.admit_model(exchange.model, routes.default_models, routes.default)
+    grant.admit_tools([tool.name for tool in exchange.tools])
+
+
 async def _admitted(passage: Passage) -> Reply | None:
     """The rate limits of phase `request`, on the event as it came."""
     decision = await passage.judge.judge(Phase.REQUEST, Stage.ADMISSION)
-    return _refusal(passage, decision)
+    return await _refusal(passage, decision)
+
+
+async def _commanded(passage: Passage) -> Reply | None:
+    """The command in the newest message, answered in the model's place; no backend sees it, now or later."""
+    match await run_commands(passage):
+        case str() as answer:
+            return await _responded(passage, answer)
+        case refused:
+            return await _refusal(passage, refused)
 
 
 async def _governed(passage: Passage) -> Reply | None:
     """The rules on the request, then on every tool result in it."""
     decision = await passage.judge.judge(Phase.REQUEST)
     _fold(passage, decision)
-    refused = _refusal(passage, decision)
+    refused = await _refusal(passage, decision)
     if refused is not None or not passage.judge.has(Phase.TOOL_RESULT):
         return refused
     for index, message in enumerate(passage.view.exchange.messages):
@@ -99,7 +136,7 @@ async def _governed(passage: Passage) -> Reply | None:
         decision = await passage.judge.judge(Phase.TOOL_RESULT, result=section)
         if decision is None:
             continue
-        refused = _refusal(passage, decision)
+        refused = await _refusal(passage, decision)
         if refused is not None:
             return refused
         ops = [
@@ -129,13 +166,17 @@ def _fold(passage: Passage, decision: Decision | None) -> None:
     passage.view.replace(exchange)
 
 
-def _refusal(passage: Passage, decision: Decision | None) -> Reply | None:
+async def _refusal(passage: Passage, decision: Decision | None) -> Reply | None:
     """The reply of a decision that lets no request through; None where it does."""
     if decision is None or not decision.refused:
         return None
     match decision.effect:
+        case Respond() if passage.incoming.counts:
+            return estimated(passage, passage.view.exchange)  # no backend would see it
+        case Respond(message=message) if passage.codec.protocol is Protocol.OPENAI_EMBEDDINGS:
+            return passage.stopped(Problem(status=400, message=message, code="policy_blocked"), decision.by)
         case Respond(message=message):
-            return _responded(passage, message)
+            return await _responded(passage, message)
         case Block(message=message, status=status, code=code, retry_after=retry_after):
             kind = {429: "rate_limit_error"}.get(status, "server_error" if status >= 500 else "invalid_request_error")
             problem = Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
@@ -144,29 +185,50 @@ def _refusal(passage: Passage, decision: Decision | None) -> Reply | None:
             raise AssertionError(f"{decision.verdict} is no verdict of phase {decision.phase}")
 
 
-def _responded(passage: Passage, message: str) -> Reply:
+async def _responded(passage: Passage, message: str) -> Reply:
     """An answer in the model's place, streaming or not, as the client asked."""
     exchange = passage.view.exchange
     choice = Choice(parts=(Part(kind="text", text=message),), finish="stop")
     answer = Answer(model=exchange.model, choices=(choice,), usage=Usage())
     passage.answered(200)
+    if passage.reading.needs_session:
+        await remember_chain(passage.view, passage.world, message, ())
     if not exchange.stream:
         return Reply(200, passage.headers(JSON), passage.codec.encode_answer(answer, exchange))
     wants_usage = passage.codec.ask_for_usage(exchange) is exchange
     writer = passage.codec.writer(exchange)
     body = b"".join(writer.write([chunk]) for chunk in answer_chunks(answer, usage=wants_usage))
-    return Reply(200, passage.headers(EVENT_STREAM), body)
+    return Reply(200, passage.headers(stream_kind(passage.codec, exchange)), body)
 
 
-async def _routed(passage: Passage) -> Attempts:
+async def _routed(passage: Passage) -> Plan:
     """The legs that will be tried. Raises NotServed."""
     decision = await passage.judge.judge(Phase.ROUTE)
     routes = passage.house.routes
-    if decision is not None and decision.route is not None:
-        plan = routes.plan(decision.route.plan)
-    else:
-        plan = routes.for_model(passage.view.exchange.model)
-    return Attempts(plan, passage.judge, passage.codec, passage.incoming.headers, passage.world)
+    if decision is None or decision.route is None:
+        asked = passage.view.exchange.model
+        plan = routes.for_model(asked)
+        return plan if routes.default and asked in routes.default_models else _within_reach(passage, plan)
+    chosen = decision.route
+    if chosen.fixed:
+        return routes.plan(chosen.plan)
+    plan = routes.chosen(chosen.plan)
+    if plan.name:
+        passage.incoming.grant.admit_route(plan.name)
+        return plan
+    return _within_reach(passage, plan)
+
+
+def _within_reach(passage: Passage, plan: Plan) -> Plan:
+    """The backends and models that a name leads to are in the caller's scope; a named route is the operator's choice.
+
+    Raises OutOfScope.
+    """
+    grant, exchange = passage.incoming.grant, passage.view.exchange
+    if grant is not EVERYTHING:
+        for leg in plan.legs:
+            grant.admit_attempt(leg.backend, with_model(leg, exchange.model).model)
+    return plan
 
 
 async def _with_hidden_turns(passage: Passage) -> Exchange:

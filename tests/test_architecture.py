@@ -110,7 +110,6 @@ ROOMS: Final = {
 }
 STORY: Final = 5
 """The layer whose files may import all layers below."""
-EMPTY_ROOMS: Final = {"access"}
 WITHIN_LAYER_1: Final = {("settings", "documents"), ("settings", "model")}
 LISTED: Final = {what: set(_NAME.findall(where)) for what, where in table("touches")}
 EDGES: Final = {_NAME.findall(module)[0] for module, _ in table("edges")}
@@ -140,11 +139,8 @@ def touched(name: str) -> Iterator[tuple[str, str]]:
 
 
 def test_every_room_of_the_engine_stands_in_the_table_of_layers() -> None:
-    assert {room(name) for name in MODULES} - EMPTY_ROOMS == set(ROOMS)
+    assert {room(name) for name in MODULES} == set(ROOMS)
 
-
-def test_empty_rooms_are_empty() -> None:
-    assert all(not TREES[name].body for name in MODULES if room(name) in EMPTY_ROOMS)
 
 
 def test_the_table_allows_only_what_lies_below() -> None:
@@ -161,8 +157,6 @@ def test_the_table_allows_only_what_lies_below() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_run_downward(name: str) -> None:
     own = room(name)
-    if own in EMPTY_ROOMS:
-        return
     wrong = []
     for each in imports(name):
         if not each.name.startswith("."):

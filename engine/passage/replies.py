@@ -5,8 +5,13 @@ from typing import Final
 
 import msgspec
 
-from engine.codecs.base import Codec, Problem
+from engine.access.door import Door
+from engine.access.registry import Registry
+from engine.access.scopes import EVERYTHING, Grant
+from engine.codecs import COUNT_METHODS
+from engine.codecs.base import Codec, Problem, streams_events
 from engine.language.shell import ShellTools
+from engine.model.exchange import Exchange
 from engine.passage.routing import Routes
 from engine.passage.view import Caller
 from engine.policy.ruleset import RuleSet
@@ -40,6 +45,12 @@ class Incoming(msgspec.Struct, frozen=True):
     id: str
     query: str = ""
     path: dict[str, str] | None = None
+    grant: Grant = EVERYTHING
+
+    @property
+    def counts(self) -> bool:
+        """Whether the tokens of the request are asked for, and no answer to it."""
+        return self.path is not None and self.path.get("method") in COUNT_METHODS
 
 
 class Reply(msgspec.Struct):
@@ -53,11 +64,20 @@ class Reply(msgspec.Struct):
 
 
 class House(msgspec.Struct, frozen=True):
-    """What all exchanges share: the world, the routes, the table of tools that carry commands."""
+    """What all exchanges share: the world, the routes, the table of tools that carry commands; the keys, and in team
+    mode the door."""
 
     world: World
     routes: Routes
     shell_tools: ShellTools
+    registry: Registry | None = None
+    door: Door | None = None
+
+    async def aclose(self) -> None:
+        """Let nobody in any more, then finish what was begun."""
+        if self.door is not None:
+            await self.door.aclose()
+        await self.world.aclose()
 
 
 def readable(headers: Headers) -> dict[str, str]:
@@ -79,3 +99,8 @@ def problem_reply(codec: Codec, problem: Problem, headers: Headers) -> Reply:
     if problem.retry_after is not None and not any(name == b"retry-after" for name, _ in headers):
         more = [*headers, (b"retry-after", b"%d" % max(1, round(problem.retry_after + 0.499)))]
     return Reply(problem.status, [JSON, *more], codec.encode_problem(problem))
+
+
+def stream_kind(codec: Codec, exchange: Exchange) -> tuple[bytes, bytes]:
+    """The content type of a streamed answer."""
+    return EVENT_STREAM if streams_events(codec, exchange) else JSON

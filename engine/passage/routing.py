@@ -38,8 +38,8 @@ class Routes:
             name: parse_plan(plan_text(written), name) for name, written in settings.routes.items()
         }
         self._remembered: dict[str, Plan] = {}
-        self._default = settings.default_route
-        self._default_models = frozenset({"", *settings.default_models})
+        self.default = settings.default_route
+        self.default_models = frozenset({"", *settings.default_models})
         self._served = [model for backend in backends.values() for model in backend.models]
 
     def plan(self, text: str) -> Plan:
@@ -50,6 +50,20 @@ class Routes:
         if name not in self.named:
             raise PlanError(f"unknown route '@{name}'")
         return self.named[name]
+
+    def chosen(self, text: str) -> Plan:
+        """The plan that a session chose: a route, or the name of a model. Raises NotServed."""
+        known = text.startswith("@") or any(sign in text for sign in "|^")
+        if not known:
+            return self.for_model(text)
+        try:
+            plan = self.plan(text)
+        except PlanError as wrong:
+            raise NotServed(f"The route '{text}' cannot be taken: {wrong}.") from wrong
+        for leg in plan.legs:
+            if leg.backend not in self.backends:
+                raise NotServed(f"The route '{text}' names a backend '{leg.backend}' that there is not.")
+        return plan
 
     def for_model(self, model: str) -> Plan:
         """The plan for a model that a client names. Raises NotServed."""
@@ -71,12 +85,12 @@ class Routes:
             return Plan("failover", (Leg(backend, rest),))
         if model and (exact := self._exact.get(model)) is not None:
             return Plan("failover", (Leg(exact, model),))
-        if model and (model not in self._default_models or not self._default):
+        if model and (model not in self.default_models or not self.default):
             for name, fits in self._globs:
                 if fits(model):
                     return Plan("failover", (Leg(name, model),))
-        if model in self._default_models and self._default:
-            return self.plan(self._default)
+        if model in self.default_models and self.default:
+            return self.plan(self.default)
         shown = ", ".join(self._served[:SHOWN]) + (", ..." if len(self._served) > SHOWN else "")
         what = (
             f"The model '{model}' is not served here"

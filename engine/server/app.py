@@ -135,7 +135,7 @@ def make_app(loaded: Loaded) -> Edge:
             try:
                 yield house, live
             finally:
-                await house.world.aclose()
+                await house.aclose()
         finally:
             await live.close()
 

@@ -2,12 +2,22 @@
 
 import functools
 import ipaddress
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Final
 
-from engine.codecs.base import Problem
+import msgspec
+
+from engine.access.credentials import stripped, stripped_query
+from engine.access.denial import ADMIN_KEY, NOT_ADMIN, Denied, OutOfScope
+from engine.access.door import Door
+from engine.access.scopes import EVERYTHING, Grant
+from engine.codecs.base import Codec, Problem
+from engine.passage.view import Caller
+from engine.server.speakers import codec_of
+from engine.settings.model import Server
 from engine.world.http.base import Headers
 
+AGENT_LENGTH: Final = 200
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", "ip6-localhost"})
 _SAME_SITE: Final = frozenset({b"same-origin", b"none"})
 
@@ -99,3 +109,107 @@ def _within(address: str, networks: Sequence[str]) -> bool:
     except ValueError:
         return False
     return any(found in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+# --- team mode: everybody says who they are, on every route -----------------------------------------------------------
+
+PAGES: Final = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics", "/policy/status": "status"}
+"""The pages of operators, with the names by which `server.open` opens them."""
+
+_ADMIN: Final = "/admin/"
+_CALLERS: Final = ("/v1/", "/v1beta/", "/v1alpha/")
+"""Where the wire protocols live: for who asks models, and for nobody else."""
+
+VISITOR: Final = "lexgate.visitor"
+"""Where the scope of a request holds who asks, once the door was passed."""
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Who came in: the caller as rules see it, and what it may use."""
+
+    caller: Caller
+    grant: Grant = EVERYTHING
+
+
+async def enter(door: Door, server: Server, scope: MutableMapping[str, Any], codec: Codec | None) -> Denied | None:
+    """Let a request in, or say why not. `codec` is what its path speaks, None where it asks for a page.
+
+    Inside, the scope knows the visitor and holds no credential any more: neither its headers nor its query.
+    """
+    path: str = scope["path"]
+    if codec is None and PAGES.get(path) in server.open and _is_plain(scope):
+        return None
+    headers: Headers = scope["headers"]
+    query: bytes = scope["query_string"]
+    address = client_address(scope["client"][0] if scope.get("client") else "", headers, server.trusted_proxies)
+    admitted = await door.admit(headers, query, address)
+    if isinstance(admitted, Denied):
+        return admitted
+    identity = admitted.identity
+    refused = _misplaced(scope, identity.is_admin, codec)
+    if refused is not None:
+        return refused
+    if codec is not None:
+        try:
+            identity.grant.admit_protocol(codec.protocol.value)
+        except OutOfScope as beyond:
+            return beyond.denied
+    agent = firsts(headers).get(b"user-agent", b"")[:AGENT_LENGTH].decode("latin-1")
+    caller = Caller(identity.id, identity.kind, identity.team, identity.roles, identity.key, address, agent)
+    scope[VISITOR] = Visitor(caller, identity.grant)
+    scope["headers"] = stripped(headers, admitted.shown)
+    if query:
+        scope["query_string"] = stripped_query(query.decode("latin-1")).encode("latin-1")
+    return None
+
+
+def _misplaced(scope: MutableMapping[str, Any], is_admin: bool, codec: Codec | None) -> Denied | None:
+    """Why a caller has no business at a path: what is not known to be for it is not shown.
+
+    A page is found by its one spelling alone. What another program between us and the client may have read differently
+    (doubled slashes, escapes) leads nowhere.
+    """
+    path: str = scope["path"]
+    if codec is not None or path.startswith(_CALLERS):
+        if is_admin:
+            return ADMIN_KEY
+        return _nothing_here(scope) if "//" in path or "/../" in path or "\\" in path else None
+    if not _is_plain(scope) or "//" in path or "/../" in path:
+        return _nothing_here(scope)
+    if path in PAGES or path.startswith(_ADMIN):
+        return None if is_admin else NOT_ADMIN
+    return None if path == "/" else _nothing_here(scope)
+
+
+def _is_plain(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the path stood in the request as it is looked up, without any escape."""
+    return bool(scope.get("raw_path") == scope["path"].encode())
+
+
+def _nothing_here(scope: MutableMapping[str, Any]) -> Denied:
+    message = f"There is no {scope['method']} {scope['path']} here."
+    return Denied(status=404, message=message, code="not_found", kind="not_found_error", reason="not_found")
+
+
+def denied_problem(denied: Denied) -> Problem:
+    """A refusal of the door, as codecs say it."""
+    return Problem(
+        status=denied.status,
+        message=denied.message,
+        kind=denied.kind,
+        code=denied.code,
+        param=denied.param,
+        retry_after=denied.retry_after,
+    )
+
+
+def denied_answer(denied: Denied, scope: MutableMapping[str, Any], codec: Codec | None) -> tuple[Headers, bytes]:
+    """The headers and the body of a refusal, in the shape that the client can read; they tell nothing of the inside."""
+    body = (codec or codec_of(scope["path"], scope["headers"])).encode_problem(denied_problem(denied))
+    headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    if denied.challenge is not None:
+        error = f', error="{denied.challenge}"' if denied.challenge else ""
+        headers.append((b"www-authenticate", f'Bearer realm="lexgate"{error}'.encode()))
+    if denied.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(denied.retry_after + 0.499))))
+    return headers, body

@@ -5,13 +5,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
+from engine.access.denial import Denied
 from engine.codecs.base import Codec, Problem
 from engine.diagnostics import LexgateError
 from engine.passage.replies import House, Incoming, Reply
 from engine.passage.view import Caller
 from engine.pipeline import handle
 from engine.policy.live import Live
-from engine.server.door import client_address, firsts, personal_problem
+from engine.server.door import (
+    AGENT_LENGTH,
+    VISITOR,
+    Visitor,
+    client_address,
+    denied_answer,
+    enter,
+    firsts,
+    personal_problem,
+)
 from engine.server.paths import codec_for, without_credentials
 from engine.world.http.base import Headers
 
@@ -20,7 +30,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Opened = Callable[[], AbstractAsyncContextManager[tuple[House, Live]]]
 
-AGENT_LENGTH: Final = 200
 LINGER: Final = 4
 """How many times the limit of a body is read and thrown away, so that a client that is still sending hears the 413."""
 
@@ -43,6 +52,13 @@ class Edge:
             await self._life(receive, send)
             return
         spoken = codec_for(scope["path"]) if scope["type"] == "http" else None
+        house = self.house
+        if house is not None and house.door is not None and scope["type"] == "http":
+            codec = spoken[0] if spoken is not None else None
+            denied = await enter(house.door, house.world.settings.server, scope, codec)
+            if denied is not None:
+                await self._turned_away(house, denied, scope, codec, send)
+                return
         if spoken is None or self.house is None or self.live is None:
             await self._rest(scope, receive, send)
             return
@@ -70,6 +86,18 @@ class Edge:
             await opened.__aexit__(None, None, None)
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _turned_away(self, house: House, denied: Denied, scope: Scope, codec: Codec | None, send: Send) -> None:
+        """Answer who may not come in. One line in the log for each, but for those that only come too often."""
+        if codec is not None:
+            house.world.metrics.answered(codec.protocol.value, "", "", denied.status, 0.0)
+        if denied.status != 429:
+            address = client_address(_peer(scope), scope["headers"], house.world.settings.server.trusted_proxies)
+            house.world.log.info(
+                "caller refused", status=denied.status, reason=denied.reason or denied.code, address=address
+            )
+        headers, body = denied_answer(denied, scope, codec)
+        await _send_whole(send, Reply(denied.status, headers, body))
+
     async def _exchange(
         self, codec: Codec, values: dict[str, str], house: House, live: Live, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -87,7 +115,8 @@ class Edge:
                 house.world.log.info("request refused", request=id, status=body.status, code=body.code)
                 await _send_whole(send, _refusal(codec, body, live, id))
                 return
-            incoming = Incoming(codec, body, scope["headers"], self.caller(scope), id, _query(scope), values)
+            visitor = self.visitor(scope)
+            incoming = Incoming(codec, body, scope["headers"], visitor.caller, id, _query(scope), values, visitor.grant)
             watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
             if reply.chunks is None:
@@ -150,14 +179,23 @@ class Edge:
             return Problem(status=503, message=message, kind="server_error", code="audit_full", retry_after=1.0)
         return None
 
-    def caller(self, scope: Scope) -> Caller:
-        """Who asks, of exchanges and of pages alike."""
+    def visitor(self, scope: Scope) -> Visitor:
+        """Who asks, and what it may use, of exchanges and of pages alike."""
+        known: Visitor | None = scope.get(VISITOR)
+        if known is not None:
+            return known
         headers: Headers = scope["headers"]
-        peer = scope["client"][0] if scope.get("client") else ""
         trusted = self.house.world.settings.server.trusted_proxies if self.house is not None else ()
-        address = client_address(peer, headers, trusted)
         agent = firsts(headers).get(b"user-agent", b"")[:AGENT_LENGTH].decode("latin-1")
-        return Caller(ip=address, agent=agent)
+        return Visitor(Caller(ip=client_address(_peer(scope), headers, trusted), agent=agent))
+
+    def caller(self, scope: Scope) -> Caller:
+        """Who asks."""
+        return self.visitor(scope).caller
+
+
+def _peer(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def _query(scope: Scope) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from litestar import MediaType, Request, Response, get
 
+from engine.access.scopes import Grant
 from engine.codecs.base import BadRequest, Problem
 from engine.codecs.json_text import encode_json
 from engine.codecs.model_lists import (
@@ -19,8 +20,7 @@ from engine.codecs.model_lists import (
 )
 from engine.model.exchange import Protocol
 from engine.passage.replies import House
-from engine.passage.routing import NotServed
-from engine.passage.view import Caller
+from engine.passage.routing import NotServed, with_model
 from engine.server.speakers import codec_of, protocol_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -40,29 +40,25 @@ _SHAPES: Final[Mapping[Protocol, _Shape]] = {
 }
 
 
-def served_models(house: House, caller: Caller) -> list[Served]:
+def served_models(house: House, grant: Grant) -> list[Served]:
     """The models that are served by an exact name, as far as they are in the caller's scope."""
     listed = (Served(each["id"], each["owned_by"]) for each in house.routes.models())
-    return [model for model in listed if may_see(house, caller, model.id)]
+    return [model for model in listed if grant.sees(model.owned_by, model.id)]
 
 
-def served_model(house: House, caller: Caller, id: str) -> Served | None:
+def served_model(house: House, grant: Grant, id: str) -> Served | None:
     """One model, also one that only a glob names; None where it is not served, or not to this caller."""
     try:
         plan = house.routes.for_model(id)
     except NotServed:
         return None
-    return Served(id, plan.legs[0].backend) if may_see(house, caller, id) else None
+    leg = with_model(plan.legs[0], id)
+    return Served(id, leg.backend) if grant.sees(leg.backend, leg.model) else None
 
 
-def may_see(_house: House, _caller: Caller, _model: str) -> bool:
-    """Whether a model is in a caller's scope. In personal mode there is one caller, and nothing is out of its scope."""
-    return True
-
-
-def _caller(request: AnyRequest) -> Caller:
-    caller: Caller = request.app.state.edge.caller(request.scope)
-    return caller
+def _grant(request: AnyRequest) -> Grant:
+    grant: Grant = request.app.state.edge.visitor(request.scope).grant
+    return grant
 
 
 def _shape(request: AnyRequest) -> _Shape:
@@ -80,7 +76,7 @@ def problem_response(
 @get(["/v1/models", "/v1beta/models"], media_type=MediaType.JSON, sync_to_thread=False)
 def models(request: AnyRequest) -> Response[bytes]:
     """The models that are served by name."""
-    listed = served_models(request.app.state.edge.house, _caller(request))
+    listed = served_models(request.app.state.edge.house, _grant(request))
     try:
         return Response(encode_json(_shape(request).all(listed, request.query_params)), media_type=MediaType.JSON)
     except BadRequest as bad:
@@ -91,7 +87,7 @@ def models(request: AnyRequest) -> Response[bytes]:
 def model(request: AnyRequest) -> Response[bytes]:
     """One model by its name, which may hold slashes."""
     name = request.scope["path"].partition("/models/")[2]
-    found = served_model(request.app.state.edge.house, _caller(request), name)
+    found = served_model(request.app.state.edge.house, _grant(request), name)
     if found is None:
         message = f"The model '{name}' is not served here."
         missing = Problem(status=404, message=message, code="model_not_found", param="model")

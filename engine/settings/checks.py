@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from engine.diagnostics import Diagnostic, Where, error
 from engine.model.plan import PlanError, parse_plan, plan_text
+from engine.settings.access_checks import ACCESS_CHECKS
 from engine.settings.backend_checks import BACKEND_CHECKS, Finding
 from engine.settings.judge import CONTRADICTION, Steps, closest
 from engine.settings.model import Settings
@@ -64,6 +65,7 @@ CHECKS: Final = (
     personal_is_loopback,
     state_is_known_and_shared,
     *BACKEND_CHECKS,
+    *ACCESS_CHECKS,
     default_route_exists,
     routes_lead_to_backends,
 )

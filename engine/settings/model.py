@@ -20,6 +20,14 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The required field that is given by a preset too: by the field `preset`, or by the mapping's own name."""
 
 
+class Tls(Section, frozen=True, kw_only=True):
+    """A certificate, so that the endpoint speaks https."""
+
+    cert: Annotated[str, Meta(description="PEM file of the certificate, with those that lead to its authority.")]
+    key: Annotated[str, Meta(description="PEM file of its private key, readable by the server alone.")]
+    key_password: Annotated[Secret | None, Meta(description="Password of the private key, where it has one.")] = None
+
+
 class Server(Section, frozen=True, kw_only=True):
     """Where and how the endpoint listens."""
 
@@ -32,9 +40,29 @@ class Server(Section, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         Names, Meta(description="Addresses or networks whose X-Forwarded-For is believed; empty: nobody's.")
     ] = ()
+    open: Annotated[
+        tuple[Literal["healthz", "readyz", "metrics", "status"], ...],
+        Meta(description="Pages that team mode shows to anybody, by name; all others want a key."),
+    ] = ()
+    tls: Annotated[Tls | None, Meta(description="Speak https with this certificate; unset: plain http.")] = None
     max_body: Annotated[Size, Meta(description="Largest request body; a larger one is answered 413.")] = Size(
         32_000_000
     )
+    max_header: Annotated[
+        Size, Meta(description="Largest head of a request, its first line included; a larger one is answered 431.")
+    ] = Size(65_536)
+    header_timeout: Annotated[
+        Seconds, Meta(description="Longest time from a connection, or a request's first byte, to the end of its head.")
+    ] = Seconds(15)
+    keep_alive: Annotated[Seconds, Meta(description="How long a connection between two requests is kept.")] = Seconds(
+        75
+    )
+    write_timeout: Annotated[
+        Seconds, Meta(description="How long a client may stop reading its answer before it is given up.")
+    ] = Seconds(60)
+    max_connections: Annotated[
+        int, Meta(ge=1, description="Connections of one process at one time; more are closed at once.")
+    ] = 10_000
     body_timeout: Annotated[Seconds, Meta(description="Longest time that a client may take to send its body.")] = (
         Seconds(60)
     )
@@ -52,6 +80,73 @@ class Scope(Section, frozen=True, kw_only=True):
     agent: Annotated[Names, Meta(description="Agents, as their user agent names them.")] = ()
     key: Annotated[Names, Meta(description="Public ids of keys.")] = ()
     ip: Annotated[Names, Meta(description="Networks (CIDR) of clients.")] = ()
+
+
+class Reach(Section, frozen=True, kw_only=True):
+    """What callers may use. What is unset is not limited, an empty list allows nothing; of a key, its team and its roles
+    each must allow it. Globs are allowed."""
+
+    models: Annotated[Names | None, Meta(description="Models, as `model` or `backend:model`.")] = None
+    routes: Annotated[Names | None, Meta(description="Named routes, the default route among them.")] = None
+    tools: Annotated[Names | None, Meta(description="Tools that may be offered to a model.")] = None
+    protocols: Annotated[Names | None, Meta(description="Wire protocols, such as `openai-*` or `anthropic`.")] = None
+    addresses: Annotated[Names | None, Meta(description="Networks (CIDR) that they may come from.")] = None
+
+
+class Issuer(Section, frozen=True, kw_only=True):
+    """Whose signed tokens (JWT) are believed, and what their claims say."""
+
+    issuer: Annotated[str, Meta(min_length=1, description="The claim `iss`, letter by letter.")]
+    audience: Annotated[Names, Meta(min_length=1, description="The claim `aud` must name one of these.")]
+    algorithms: Annotated[
+        tuple[
+            Literal[
+                "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+            ],
+            ...,
+        ],
+        Meta(min_length=1, description="Signatures that are accepted; all of them by a public key."),
+    ] = ("RS256", "ES256")
+    jwks_url: Annotated[
+        str, Meta(description="Where the issuer publishes its keys (JWKS), read again as they change.")
+    ] = ""
+    jwks_file: Annotated[str, Meta(description="A file with its keys (JWKS) instead; read at the start.")] = ""
+    caller_claim: Annotated[str, Meta(description="The claim that names the caller.")] = "sub"
+    team_claim: Annotated[str, Meta(description="The claim that names the team, `a.b` for one inside another.")] = ""
+    roles_claim: Annotated[str, Meta(description="The claim that lists roles, `a.b` for one inside another.")] = ""
+    teams: Annotated[dict[str, str], Meta(description="Team by value of the claim; empty: the value is the team.")] = (
+        field(default_factory=dict)
+    )
+    roles: Annotated[
+        dict[str, str],
+        Meta(description="Role by value of the claim; empty: the value is the role, but never an admin role."),
+    ] = field(default_factory=dict)
+    leeway: Annotated[Seconds, Meta(description="How much its clock and ours may differ.")] = Seconds(30)
+
+
+class StoreDown(Section, frozen=True, kw_only=True):
+    """What becomes of callers while the store of keys cannot be asked."""
+
+    shorthand: ClassVar[str] = "then"
+
+    then: Annotated[Literal["refuse"], Meta(description="refuse: 503 once `serve_for` is over.")] = "refuse"
+    serve_for: Annotated[Seconds, Meta(description="How long keys that were seen before are still served.")] = Seconds(
+        0
+    )
+
+
+class Access(Section, frozen=True, kw_only=True):
+    """Who may use the endpoint in team mode, beside the keys in the store."""
+
+    issuers: Annotated[dict[str, Issuer], Meta(description="Issuers of signed tokens, by a name of your own.")] = field(
+        default_factory=dict
+    )
+    store_down: Annotated[StoreDown, Meta(description="What becomes of callers while the store is down.")] = StoreDown()
+    cached: Annotated[int, Meta(ge=1, description="Verified keys and tokens that a process remembers.")] = 10_000
+    free_failures: Annotated[
+        int, Meta(ge=1, description="Wrong keys of one address before it has to wait; each more doubles the wait.")
+    ] = 10
+    longest_wait: Annotated[Seconds, Meta(description="Longest wait of an address with wrong keys.")] = Seconds(300)
 
 
 class PolicySource(Section, frozen=True, kw_only=True):
@@ -295,6 +390,13 @@ class Settings(Section, frozen=True, kw_only=True):
     """The configuration of Lexgate."""
 
     server: Annotated[Server, Meta(description="Where and how the endpoint listens.")] = Server()
+    teams: Annotated[dict[str, Reach], Meta(description="Teams, and what their callers may use.")] = field(
+        default_factory=dict
+    )
+    roles: Annotated[dict[str, Reach], Meta(description="Roles, and what callers that have them may use.")] = field(
+        default_factory=dict
+    )
+    access: Annotated[Access, Meta(description="Who may use the endpoint in team mode.")] = Access()
     policies: Annotated[
         tuple[PolicySource, ...], Meta(description="Where policies come from, and what each source is granted.")
     ] = ()

@@ -150,7 +150,7 @@ def test_a_port_in_use_is_said_in_one_line(folder: Path) -> None:
     ("flags", "code", "said"),
     [
         (["--host", "0.0.0.0"], 1, "personal mode has no keys"),
-        (["--set", "server.mode=team"], 1, "team mode needs the keys"),
+        (["--set", "server.mode=team"], 1, "team mode needs an admin key"),
         (["--set", "nonsense"], 2, "KEY=VALUE"),
         (["--set", "server.prot=1"], 1, "did you mean"),
         (["--set", "state=mysql://x"], 1, "no store that can be used"),
