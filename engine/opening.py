@@ -36,6 +36,7 @@ from engine.world.tokenizers import open_tokenizers
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
     "/responses": CODECS[Protocol.OPENAI_RESPONSES],
+    "/responses": CODECS[Protocol.OPENAI_RESPONSES],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
     "/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }

@@ -10,9 +10,11 @@ from .base import Codec
 from .gemini import Gemini
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_responses import OpenAIResponses
 
 CODECS: Final[Mapping[Protocol, Codec]] = {
     Protocol.OPENAI_CHAT: OpenAIChat(),
+    Protocol.OPENAI_RESPONSES: OpenAIResponses(),
     Protocol.OPENAI_EMBEDDINGS: OpenAIEmbeddings(),
     Protocol.ANTHROPIC: Anthropic(),
     Protocol.GEMINI: Gemini(),
@@ -20,6 +22,7 @@ CODECS: Final[Mapping[Protocol, Codec]] = {
 
 PATHS: Final[Mapping[str, Codec]] = {
     "/v1/chat/completions": CODECS[Protocol.OPENAI_CHAT],
+    "/v1/responses": CODECS[Protocol.OPENAI_RESPONSES],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
     "/v1/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }
