@@ -163,12 +163,11 @@ class PatternSet:
         `before` is what stands in front of it, and was found quiet or settled. False says nothing: ask `settled`.
         """
         # The last character in front decides whether a word begins here; nothing of a pattern looks further back.
-        data = _encoded(before[-1:] + text)
+        lead = before[-1:]
+        data = _encoded(lead + text)
         alarms = self._alarms if len(data) <= _SHORT else None
         if alarms is None:
-            return not self._gate.candidates(data) and self._held(data, _byte_offset(data, len(before[-1:]))) == len(
-                data
-            )
+            return not self._found(data) and self._held(data, len(_encoded(lead))) == len(data)
         return all(alarm.rings.Match(data) == alarm.silence for alarm in alarms)
 
     def matches(self, text: str) -> bool:
