@@ -41,6 +41,7 @@ from engine.world.store import base as store
 
 ROUNDS: Final = 3
 KEY_TTL: Final = 7 * 86_400.0
+_BILLED: Final = frozenset({Phase.RESPONSE, Phase.DONE})
 _STORE_DOWN: Final = "The state store cannot be reached."
 
 DEFAULT_OUTPUT: Final = 4096
@@ -78,6 +79,8 @@ class Judge:
         self.concealed: dict[str, Concealed] = {}
         self.held_slots: list[store.Release] = []
         self.last_decision = view.exchange.id
+        self.cost: float | None = 0.0
+        """US dollars of what was billed so far; None where a price is not known."""
         self._state_is_known = False
         self._state_is_lost = False
         self._key_is_lost = False
@@ -342,6 +345,8 @@ class Judge:
         self.world.metrics.decided(decision)
         self.last_decision = f"{self.view.exchange.id}-{self._events}"
         record = record_of(decision, id=self.last_decision, at=self._at, subject=self._subject(), facts=facts)
+        if decision.phase in _BILLED:
+            record["cost"] = self.cost
         self.world.record(self._masked(record))
 
     def _masked(self, value: Any) -> Any:

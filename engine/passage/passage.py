@@ -1,5 +1,6 @@
 """One exchange on its way: what is known of it, how its turns are steered, what it says to the client, and how it ends."""
 
+from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
@@ -40,6 +41,8 @@ class Passage:
         self.house = house
         self.client_headers: Headers = []
         self.billed: list[Usage] = []
+        self.cost: Decimal | None = Decimal(0)
+        """US dollars of what was billed; None once a part of it has no known price."""
         self.answers: list[Governor] = []
         """The answers of the model so far; all but the last were refused by steering."""
         self.turns: list[Message] = []
@@ -127,11 +130,11 @@ class Passage:
         """`response` as rules see it: where values were restored for the client, with their placeholders."""
         billed = sum(each.input + each.output for each in self.billed)
         if self.replaced is not None:
-            return response_section(self.replaced, "", "stop", (), self.shown(usage), billed)
+            return response_section(self.replaced, "", "stop", (), self.shown(usage), billed, self.judge.cost)
         text = BETWEEN.join(text for each in self.answers if (text := each.said()))
         reasoning = "".join(each.said("reasoning") for each in self.answers)
         calls = self.answers[-1].went_out if self.answers else ()
-        return response_section(text, reasoning, finish, calls, self.shown(usage), billed)
+        return response_section(text, reasoning, finish, calls, self.shown(usage), billed, self.judge.cost)
 
     async def remembered(self, governor: Governor) -> None:
         """The answer is whole: what its next turn needs is kept, and its end is told, before the client can ask again."""
@@ -170,10 +173,17 @@ class Passage:
         )
 
     def bill(self, usage: Usage | None) -> None:
+        """Count what an attempt used. One that does not say it has no known cost."""
+        cost = None
         if usage is not None:
             self.billed.append(usage)
             taken = self.view.taken
             self.world.metrics.used(taken.backend, taken.model, usage.input, usage.output)
+            cost = self.world.prices.cost(taken.model, taken.backend, usage)
+            if cost is not None:
+                self.world.metrics.spent(taken.backend, taken.model, float(cost))
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+        self.judge.cost = None if self.cost is None else float(self.cost)
 
     def headers(self, kind: tuple[bytes, bytes], passed: Headers = []) -> Headers:  # noqa: B006 - never written to
         own = own_headers(self.judge.rules, self.judge.last_decision)

@@ -246,9 +246,15 @@ def call_section(view: View, call: ToolCall, wanted: Fields) -> dict[str, Any]:
 
 
 def response_section(
-    text: str, reasoning: str, finish: str, calls: Iterable[ToolCall], usage: Usage | None, billed: int
+    text: str,
+    reasoning: str,
+    finish: str,
+    calls: Iterable[ToolCall],
+    usage: Usage | None,
+    billed: int,
+    cost: float | None,
 ) -> dict[str, Any]:
-    """`response` of an assembled answer."""
+    """`response` of an assembled answer; `billed` and `cost` are those of all attempts."""
     made = [event_call(call) for call in calls]
     tokens = usage or Usage()
     return {
@@ -262,7 +268,7 @@ def response_section(
             "cached": tokens.cached,
             "reasoning": tokens.reasoning,
             "billed": billed,
-            "cost": None,
+            "cost": cost,
         },
         "empty": not text and not made,
     }

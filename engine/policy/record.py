@@ -78,6 +78,9 @@ class DecisionRecord(TypedDict):
     code: NotRequired[Annotated[str, Meta(description="The code of a block.")]]
     status: NotRequired[Annotated[int, Meta(description="The status of a block before an answer began.")]]
     route: NotRequired[Annotated[str, Meta(description="The route that was chosen.")]]
+    cost: NotRequired[
+        Annotated[float | None, Meta(description="US dollars of all attempts by then; null where a price is unknown.")]
+    ]
 
 
 def record_of(decision: Decision, *, id: str, at: str, subject: Subject, facts: Facts) -> DecisionRecord:

@@ -91,6 +91,20 @@ class Metrics:
         self._tokens = Tally(
             "lexgate_tokens", "Tokens as providers reported them.", ("backend", "model", "direction"), open=("model",)
         )
+        self._costs = Tally(
+            "lexgate_cost_usd", "US dollars of answers whose price is known.", ("backend", "model"), open=("model",)
+        )
+        self._unpriced = Tally(
+            "lexgate_unpriced", "Answers whose price is not known.", ("backend", "model"), open=("model",)
+        )
+        self._keys = Tally(
+            "lexgate_backend_key_refused",
+            "Refusals of a backend's keys, by the key's number in the configuration.",
+            ("backend", "key", "status"),
+        )
+        self._lists = Tally(
+            "lexgate_backend_model_lists", "Lists of models that were asked for.", ("backend", "result")
+        )
         self._reloads = Tally("lexgate_policy_reloads", "Attempts to load a changed set of policies.", ("result",))
         self._store = Tally(
             "lexgate_store_failures", "Operations of the state store that failed.", ("operation",), open=("operation",)
@@ -106,7 +120,7 @@ class Metrics:
         for each in (
             self._requests, self._total, self._first_byte, self._streams, self._decisions, self._errors,
             self._tool_calls, self._reasks, self._attempts, self._failures, self._tokens, self._reloads, self._store,
-            self._notifications, self._rule_metrics,
+            self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists,
         ):  # fmt: skip
             self._registry.register(each)
 
@@ -147,6 +161,21 @@ class Metrics:
     def used(self, backend: str, model: str, input_tokens: int, output_tokens: int) -> None:
         self._tokens.add(backend, model, "input", by=input_tokens)
         self._tokens.add(backend, model, "output", by=output_tokens)
+
+    def spent(self, backend: str, model: str, dollars: float) -> None:
+        self._costs.add(backend, model, by=dollars)
+
+    def unpriced(self, backend: str, model: str) -> None:
+        """An answer whose cost is not known."""
+        self._unpriced.add(backend, model)
+
+    def key_refused(self, backend: str, key: int, status: int) -> None:
+        """A backend refused a key; `key` is its number, from 1."""
+        self._keys.add(backend, str(key), str(status))
+
+    def models_listed(self, backend: str, result: Literal["success", "failure"]) -> None:
+        """A backend was asked which models it has."""
+        self._lists.add(backend, result)
 
     def policies_loaded(self, revision: str, rules: int) -> None:
         """A set of policies went live, at start or by a reload."""

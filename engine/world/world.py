@@ -14,9 +14,11 @@ from .backends import Backends
 from .estimates import Estimates
 from .metrics import Metrics
 from .outbound import Outbound
+from .prices import Prices
 from .store.base import Store
 
 _STOCK: Final = 1536
+_SAID: Final = 1000
 
 
 class World:
@@ -44,6 +46,8 @@ class World:
         self.random_bytes = random_bytes
         self.estimates = estimates or Estimates()
         self.timer = time.perf_counter_ns
+        self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
+        self._said_unpriced: set[tuple[str, str]] = set()
         self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
         self.has_hidden_turns = False
@@ -73,6 +77,14 @@ class World:
     def audit_has_room(self) -> bool:
         """Whether a record could be taken now; always, where there is no log."""
         return self.audit is None or self.audit.has_room
+
+    def _say_unpriced(self, backend: str, model: str) -> None:
+        """Count an answer whose cost nobody knows, and say it once of each model."""
+        self.metrics.unpriced(backend, model)
+        if (backend, model) not in self._said_unpriced and len(self._said_unpriced) < _SAID:
+            self._said_unpriced.add((backend, model))
+            help = "its cost is null; `prices` sets one"
+            self.log.info("no price is known", backend=backend, model=model, help=help)
 
     def log_rule(self, level: str, message: str, *, rule: str, request: str) -> None:
         """A line that a rule's `log` action writes."""
