@@ -6,8 +6,10 @@ from typing import Final
 from engine.model.exchange import Protocol
 
 from .anthropic import Anthropic
-from .base import Codec
+from .anthropic import count as anthropic_count
+from .base import Codec, Counter
 from .gemini import Gemini
+from .gemini import count as gemini_count
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import OpenAIResponses
@@ -19,6 +21,15 @@ CODECS: Final[Mapping[Protocol, Codec]] = {
     Protocol.ANTHROPIC: Anthropic(),
     Protocol.GEMINI: Gemini(),
 }
+
+COUNTERS: Final[Mapping[Protocol, Counter]] = {
+    Protocol.ANTHROPIC: anthropic_count,
+    Protocol.GEMINI: gemini_count,
+}
+"""The protocols that have a route for counting tokens."""
+
+COUNT_METHODS: Final = frozenset(("count_tokens", "countTokens"))
+"""The methods, as a path names them, that count instead of answering."""
 
 PATHS: Final[Mapping[str, Codec]] = {
     "/v1/chat/completions": CODECS[Protocol.OPENAI_CHAT],

@@ -77,6 +77,33 @@ class StreamWriter(Protocol):
         """The protocol's own error event, after output began."""
 
 
+class Counter(Protocol):
+    """How a protocol asks for the number of a request's tokens, where it has a route for that."""
+
+    def decode_count_request(
+        self,
+        body: bytes,
+        *,
+        id: str,
+        headers: Mapping[str, str],
+        query: str = "",
+        path: Mapping[str, str] | None = None,
+    ) -> Exchange:
+        """The request that is to be counted. Raises BadRequest."""
+
+    def count_path(self, exchange: Exchange) -> str:
+        """The path and query of the count, below a backend's `base_url`."""
+
+    def encode_count_request(self, exchange: Exchange) -> bytes:
+        """The body for the upstream."""
+
+    def decode_count(self, body: bytes) -> int:
+        """The tokens of an upstream's count. Raises BadAnswer."""
+
+    def encode_count(self, tokens: int) -> bytes:
+        """A count for the client."""
+
+
 class Codec(Protocol):
     """One wire protocol, for clients and for backends."""
 

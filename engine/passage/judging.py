@@ -31,6 +31,7 @@ from engine.model.effects import (
     Take,
     VerdictKind,
 )
+from engine.model.exchange import Protocol
 from engine.model.phases import Phase
 from engine.passage.reading import STATE, Reading
 from engine.passage.view import Fields, View
@@ -52,6 +53,8 @@ def worst_case_tokens(view: View) -> int:
     """An upper bound of what a request can use: its bytes as input, and the output that it allows."""
     exchange = view.exchange
     size = len(exchange.body) if exchange.body is not None else 4 * view.count(exchange)
+    if exchange.protocol is Protocol.OPENAI_EMBEDDINGS:
+        return size // 2  # a vector is no tokens
     allowed, answers = exchange.params.get("max_tokens"), exchange.params.get("n")
     each = allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT
     return size // 2 + each * (answers if isinstance(answers, int) and answers > 1 else 1)

@@ -11,6 +11,7 @@ from engine.model.effects import Block, Respond, Steer
 from engine.model.exchange import (
     Exchange,
     Message,
+    Protocol,
     Usage,
 )
 from engine.model.phases import Phase
@@ -54,7 +55,9 @@ class Passage:
         self.settled = False
 
     def reads(self) -> bool:
-        """Whether the answer must be looked into."""
+        """Whether the answer must be looked into; a vector says nothing that a rule could read."""
+        if self.codec.protocol is Protocol.OPENAI_EMBEDDINGS:
+            return False
         session = self.view.session
         return self.reading.reads_stream(self.view.exchange, inferred=session.kind == "inferred")
 

@@ -13,7 +13,8 @@ from engine.world.http.base import Headers
 
 # A model may hold colons (`llama3:8b`) and slashes (`google/gemma`): its method is what follows the last colon.
 _GOOGLE: Final = re.compile(r"/v1(?:alpha|beta)?/(?:models/|(?=tunedModels/))(?P<model>.+):(?P<method>[A-Za-z]+)")
-_GENERATES: Final = frozenset(("generateContent", "streamGenerateContent"))
+_METHODS: Final = frozenset(("generateContent", "streamGenerateContent", "countTokens"))
+_ANTHROPIC_COUNT: Final = "/v1/messages/count_tokens"
 
 _CREDENTIALS: Final = {"key": (b"x-goog-api-key", b""), "access_token": (b"authorization", b"Bearer ")}
 """Credentials that Google's clients may put into the query, and the headers that say the same."""
@@ -37,9 +38,11 @@ def codec_for(path: str) -> tuple[Codec, dict[str, str]] | None:
     codec = PATHS.get(path)
     if codec is not None:
         return codec, {}
+    if path == _ANTHROPIC_COUNT:
+        return CODECS[Protocol.ANTHROPIC], {"method": "count_tokens"}
     named = google_path(path)
     gemini = CODECS.get(Protocol.GEMINI)
-    if named is None or gemini is None or named.method not in _GENERATES:
+    if named is None or gemini is None or named.method not in _METHODS:
         return None
     return gemini, {"model": named.model, "method": named.method}
 

@@ -1,6 +1,7 @@
 """Counting tokens without asking for an answer (`/v1/messages/count_tokens`): the same request, less what only an answer
 needs, and one number."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from engine.codecs.base import BadAnswer
 from engine.codecs.json_text import encode_json
 from engine.model.exchange import Exchange
 
-from .request import encode_request
+from .request import decode_request, encode_request
 
 _NOT_COUNTED: Final = frozenset(
     ("max_tokens", "metadata", "service_tier", "stop", "temperature", "top_k", "top_p", "container", "inference_geo")
@@ -23,6 +24,18 @@ class _Counted(msgspec.Struct):
 
 
 _COUNTED: Final = msgspec.json.Decoder(_Counted)
+
+
+def decode_count_request(
+    body: bytes,
+    *,
+    id: str,
+    headers: Mapping[str, str],
+    query: str = "",
+    path: Mapping[str, str] | None = None,  # noqa: ARG001 - the contract's; here the path says nothing
+) -> Exchange:
+    """The same as of a request for an answer. Raises BadRequest."""
+    return decode_request(body, id=id, headers=headers, query=query)
 
 
 def count_path(exchange: Exchange) -> str:
