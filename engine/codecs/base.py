@@ -4,12 +4,12 @@ A codec is sans-I/O: bytes in, values out, and back. It never waits, and does no
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from engine.diagnostics import LexgateError
-from engine.model.exchange import Answer, Chunk, Exchange, Frame, Usage
+from engine.model.exchange import Answer, Chunk, Exchange, Frame, Part, Usage
 from engine.model.exchange import Protocol as WireProtocol
 
 
@@ -49,6 +49,9 @@ class StreamReader(Protocol):
 
     complete: bool
     """The stream has said its end; what stops before was cut and is never delivered as whole."""
+
+    thoughts: list[Part]
+    """The reasoning that has ended and is signed, as it must go back to the provider: each part with its `wire`."""
 
     def feed(self, data: bytes) -> list[tuple[Frame, tuple[Chunk, ...]]]:
         """The frames that are whole now, each with what it says. Raises BadAnswer."""
@@ -154,3 +157,16 @@ class Codec(Protocol):
 
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """Usage from the last bytes of a stream that was forwarded unread; where it is long, behind its first event."""
+
+
+@runtime_checkable
+class StreamsJson(Protocol):
+    """What a codec adds whose clients may ask for a stream that is no stream of events."""
+
+    def streams_as_json(self, exchange: Exchange) -> bool:
+        """Whether the stream is one JSON array, whose items no blank line ends."""
+
+
+def streams_events(codec: Codec, exchange: Exchange) -> bool:
+    """Whether a streamed answer is server-sent events, as nearly all are."""
+    return not (isinstance(codec, StreamsJson) and codec.streams_as_json(exchange))

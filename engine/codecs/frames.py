@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from engine.model.exchange import Chunk, Closed, Frame, Other
+from engine.model.exchange import Chunk, Closed, Frame, Other, Part
 
 from .base import BadAnswer
 from .json_text import MalformedJson, decode_json_leniently
@@ -19,6 +19,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self.complete = False
+        self.thoughts: list[Part] = []
         self._events = Decoder()
         self._broken: BadAnswer | None = None
 

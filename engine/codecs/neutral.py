@@ -12,17 +12,20 @@ Completions writes them:
     tool_choice                 "auto" | "none" | "required" | {"type": "function", "function": {"name": NAME}}
     response_format             {"type": "text" | "json_object"}
                                 | {"type": "json_schema", "json_schema": {name, schema, strict}}
-    reasoning_effort            "none" | "minimal" | "low" | "medium" | "high" | "xhigh"
+    reasoning_effort            "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max"
     reasoning_budget            int: tokens that may be thought, where the client counts them
     verbosity                   "low" | "medium" | "high"
 
-A tool of kind `function` is one that the client runs; tools of other kinds belong to one provider. Results of calls are
-messages of role `tool`, one a call, directly behind the assistant message that called. Neither step raises: what cannot be
-carried is a Loss, and the pair's table says whether a loss is a refusal or a note.
+A tool of kind `function` is one that the client runs. So is one of kind `custom`, which takes free text: its `schema` is
+the format of that text where it has one (`{"type": "grammar", "grammar": {...}}`), a choice of it is written like that of a
+function, and calls of it have the kind `custom`. Tools of other kinds belong to one provider: none is in neutral form, and
+neither are calls of kind `server`. Results of calls are messages of role `tool`, one a call, directly behind the assistant
+message that called. Neither step raises: what cannot be carried is a Loss, and the table of features
+(engine/codecs/translation/features.py) says whether a loss is a refusal or a note.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -43,6 +46,7 @@ class Carried(msgspec.Struct, frozen=True):
     losses: Sequence[Loss] = ()
 
 
+@runtime_checkable
 class Translatable(Protocol):
     """What a codec adds so that its requests reach backends of other protocols, and theirs reach its backends."""
 

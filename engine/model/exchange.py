@@ -198,7 +198,10 @@ class TextDelta(msgspec.Struct, frozen=True):
 
 
 class CallOpened(msgspec.Struct, frozen=True):
-    """A tool call begins; `index` is its place among the calls of its choice, `wire` the fields that we do not know."""
+    """A tool call begins; `index` is its place among the calls of its choice, `wire` the fields that we do not know.
+
+    `signature` is that of a ToolCall.
+    """
 
     choice: int
     index: int
@@ -206,6 +209,7 @@ class CallOpened(msgspec.Struct, frozen=True):
     name: str
     kind: Literal["function", "custom", "server"] = "function"
     wire: Any = None
+    signature: str = ""
 
 
 class CallDelta(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ def chunks_of(answer: Answer) -> list[Chunk]:
             if text:
                 chunks.append(TextDelta(choice.index, channel, text))
         for index, call in enumerate(choice.tool_calls):
-            chunks.append(CallOpened(choice.index, index, call.id, call.name, call.kind, call.wire))
+            chunks.append(CallOpened(choice.index, index, call.id, call.name, call.kind, call.wire, call.signature))
             chunks.append(CallDelta(choice.index, index, call.arguments))
         chunks.append(Finished(choice.index, choice.finish))
     if answer.usage is not None:

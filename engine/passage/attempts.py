@@ -1,7 +1,8 @@
 """Attempts at an answer: the legs of a plan, one after the other, until a backend begins to answer.
 
-Nothing is tried again after output began; what went wrong before is said in the client's protocol, with the upstream's own
-words and status where it had any.
+Each leg is asked in its own tongue: the client's protocol where its backend speaks it, else another, translated. Nothing is
+tried again after output began; what went wrong before is said in the client's protocol, with the upstream's own words and
+status where it had any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from engine.codecs.base import BadAnswer, Codec, Problem
+from engine.codecs import CODECS
+from engine.codecs.base import BadAnswer, BadRequest, Codec, Problem
+from engine.codecs.translation.request import UNTRANSLATABLE
+from engine.codecs.translation.tongue import Asked, Native, Tongue, tongue_for
 from engine.diagnostics import LexgateError
 from engine.model.decision import Decision
 from engine.model.effects import Block, Patch, SetHeader
@@ -21,6 +25,7 @@ from engine.passage.judging import Judge
 from engine.passage.routing import legs_in_order, with_model
 from engine.passage.view import Taken
 from engine.world import World
+from engine.world.backends import Backend
 from engine.world.http.base import (
     BodyTooLarge,
     ClientClosed,
@@ -41,6 +46,12 @@ from engine.world.http.base import (
 PROBLEM_LIMIT: Final = 1_000_000
 _TIMEOUTS: Final = (ConnectTimeout, FirstByteTimeout, IdleTimeout, TotalTimeout, WriteTimeout)
 _FAILS_OVER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
+DROPPED: Final = b"x-lexgate-dropped"
+"""The header that names what of a request did not come across to a backend of another protocol."""
+
+_PASSED_FROM_ANY: Final = (b"retry-after",)
+"""Headers that mean the same in every protocol."""
+
 _PASSED_WITH_ERRORS: Final = (
     b"retry-after",
     b"x-request-id",
@@ -53,22 +64,31 @@ _PASSED_WITH_ERRORS: Final = (
 
 
 class Failure(LexgateError):
-    """No answer. `body` is the upstream's own error answer, None where there was none."""
+    """No answer. `body` is the upstream's own error answer where it can go on as it came, None where it cannot, or there
+    was none; `answered` says that the upstream gave one."""
 
     def __init__(
-        self, problem: Problem, body: bytes | None = None, headers: Headers | None = None, rule: str = ""
+        self,
+        problem: Problem,
+        body: bytes | None = None,
+        headers: Headers | None = None,
+        rule: str = "",
+        *,
+        answered: bool = False,
     ) -> None:
         super().__init__(problem.message)
         self.problem = problem
         self.body = body
+        self.answered = answered or body is not None
         self.rule = rule
         """The rule that refused it, where one did."""
         self.headers: Headers = headers or []
 
     @property
     def fails_over(self) -> bool:
-        """Whether another backend may do better: not where the request itself is at fault."""
-        return self.problem.status >= 500 or self.problem.status in _FAILS_OVER
+        """Whether another backend may do better: not where the request itself is at fault, but for a protocol."""
+        problem = self.problem
+        return problem.status >= 500 or problem.status in _FAILS_OVER or problem.code == UNTRANSLATABLE
 
 
 class Attempts:
@@ -85,20 +105,33 @@ class Attempts:
         self._asked: Exchange | None = None
         """What a backend was asked, as long as it is not known what it used."""
         self._number = 0
+        self._tongues: dict[str, Tongue] = {}
+        self.tongue: Tongue = Native(codec)
+        """In which the backend that answered was asked."""
         self.passed_headers: Headers = []
+        """Those of the answer's headers that are the client's too, and what was lost in translation."""
+
+    @property
+    def may_translate(self) -> bool:
+        """Whether a leg of the plan is asked in another protocol than the client's."""
+        backends = self._world.backends.by_name
+        protocol = self._codec.protocol
+        return any(
+            backend is not None and not backend.speaks(protocol)
+            for backend in (backends.get(leg.backend) for leg in self._plan.legs)
+        )
 
     async def begin(self, exchange: Exchange) -> Response:
         """The response of the first leg that begins to answer. Raises Failure with the last leg's reason."""
         if not self._legs:
-            self._legs = tuple(leg for leg in legs_in_order(self._plan, self._world.random()) if self._speaks(leg))
-            if not self._legs:
-                raise self._unspoken()
+            self._legs = tuple(legs_in_order(self._plan, self._world.random()))
         failure: Failure | None = None
         for place, leg in enumerate(self._legs):
             try:
                 response = await self._try(with_model(leg, exchange.model), exchange)
             except Failure as failed:
-                failure = failed
+                # What a backend said is worth more than that the next one speaks another protocol.
+                failure = failure if failure is not None and failed.problem.code == UNTRANSLATABLE else failed
                 if not failed.fails_over:
                     break
             else:
@@ -106,24 +139,32 @@ class Attempts:
                 return response
         raise failure or Failure(Problem(status=404, message="The route has no backend.", kind="not_found_error"))
 
-    def _speaks(self, leg: Leg) -> bool:
-        """Whether the leg's backend speaks what the client does; one that is not configured is said when it is tried."""
-        backend = self._world.backends.by_name.get(leg.backend)
-        return backend is None or backend.speaks(self._codec.protocol)
+    def _tongue_of(self, backend: Backend) -> Tongue:
+        """Made once for each backend, so that it can tell apart the answers that it gives. Raises Failure."""
+        tongue = self._tongues.get(backend.name)
+        if tongue is None:
+            own = self._codec.protocol
+            protocol = backend.protocol_for(own)
+            codec = self._codec if protocol is own else CODECS.get(protocol) if protocol is not None else None
+            found = tongue_for(self._codec, codec, backend.name) if codec is not None else None
+            if found is None:
+                raise self._unspoken(backend)
+            tongue = self._tongues[backend.name] = found
+        return tongue
 
-    def _unspoken(self) -> Failure:
-        names = " and ".join(sorted({f"'{leg.backend}'" for leg in self._plan.legs}))
+    def _unspoken(self, backend: Backend) -> Failure:
         message = (
-            f"The model is served by {names}, which cannot be asked in the protocol of this endpoint "
-            f"({self._codec.protocol}), and there is no translation between protocols yet."
+            f"The backend '{backend.name}' cannot be asked in the protocol of this endpoint ({self._codec.protocol}), and "
+            "no other protocol can carry its requests."
         )
-        return Failure(Problem(status=400, message=message, code="protocol_not_served", param="model"))
+        return Failure(Problem(status=400, message=message, code=UNTRANSLATABLE, param="model"))
 
     async def _try(self, leg: Leg, exchange: Exchange) -> Response:
         backend = self._world.backends.by_name.get(leg.backend)
         if backend is None:
             message = f"The route names a backend '{leg.backend}' that is not configured."
             raise Failure(Problem(status=404, message=message, kind="not_found_error", code="backend_not_found"))
+        tongue = self._tongue_of(backend)
         self._number += 1
         self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan)
         self._world.metrics.attempted(leg.backend, leg.model)
@@ -132,21 +173,32 @@ class Attempts:
             exchange = _folded(exchange, decision)
         if leg.model and leg.model != exchange.model:
             exchange = replace(exchange, model=leg.model, body=None)
-        body = self._codec.encode_request(exchange)
-        path = self._codec.upstream_path(exchange)
-        self._asked = exchange
         try:
-            response = await backend.send(path, body, self._headers, exchange.added_headers)
+            asked = tongue.ask(exchange)
+            self._asked = exchange
+            response = await backend.send(
+                asked.path,
+                asked.body,
+                self._headers,
+                exchange.added_headers,
+                client=None if tongue.native else self._codec.protocol,
+                query=exchange.query,
+            )
             unfit = _unfit(response)
             if not unfit and response.status < 400:
                 self._response = response
                 seconds = self._world.clock() - self._judge.view.now
                 self._world.metrics.first_byte(exchange.protocol.value, leg.backend, seconds)
-                self.passed_headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
+                self.tongue = tongue
+                self.passed_headers = self._passed(response, tongue, asked)
                 return response
             failure = (
-                await self._refused(response) if response.status >= 400 else await self._no_answer(response, unfit)
+                await self._refused(response, tongue)
+                if response.status >= 400
+                else await self._no_answer(response, unfit)
             )
+        except BadRequest as bad:
+            failure = Failure(bad.problem)
         except TransportError as error:
             failure = self.broken(error)
         self._asked = None
@@ -165,23 +217,41 @@ class Attempts:
         message = f"The backend '{backend}' {why}; is its base_url right?"
         return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_unreadable"))
 
-    async def _refused(self, response: Response) -> Failure:
-        """The upstream's own error, passed on with its status and words."""
+    def _passed(self, response: Response, tongue: Tongue, asked: Asked) -> Headers:
+        """The headers of an answer for the client: those of its protocol, or what was lost on the way to another."""
+        if tongue.native:
+            return [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
+        if not asked.dropped:
+            return []
+        self._world.log.info(
+            "request translated with losses",
+            request=self._judge.view.exchange.id,
+            backend=self._judge.view.taken.backend,
+            protocol=tongue.codec.protocol.value,
+            dropped=list(asked.dropped),
+        )
+        return [(DROPPED, ", ".join(asked.dropped).encode("ascii", "replace"))]
+
+    async def _refused(self, response: Response, tongue: Tongue) -> Failure:
+        """The upstream's own error, passed on with its status and words; in a form of ours where it spoke another
+        protocol."""
         body = await response.read(PROBLEM_LIMIT)
-        problem = self._codec.decode_problem(response.status, body)
-        headers = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
+        problem = tongue.problem(response.status, body)
+        passed = _PASSED_WITH_ERRORS if tongue.native else _PASSED_FROM_ANY
+        headers = [each for each in response.headers if each[0].startswith(passed)]
         fields = dict(response.headers)
-        if not fields.get(b"content-type", b"").lower().startswith(b"application/json") or _encoding(fields):
-            return Failure(problem, None, headers)
+        whole = fields.get(b"content-type", b"").lower().startswith(b"application/json") and not _encoding(fields)
+        if not (tongue.native and whole):
+            return Failure(problem, None, headers, answered=whole)
         return Failure(problem, body, headers)
 
     async def _judge_error(self, failure: Failure) -> None:
         if not self._judge.has(Phase.ERROR):
             return
         problem = failure.problem
-        kind = {502: "connect", 504: "timeout"}.get(problem.status, "status") if failure.body is None else "status"
+        kind = "status" if failure.answered else {502: "connect", 504: "timeout"}.get(problem.status, "status")
         section = {
-            "status": problem.status if failure.body is not None else 0,
+            "status": problem.status if failure.answered else 0,
             "kind": kind,
             "retry_after": problem.retry_after or 0.0,
             "message": problem.message,

@@ -82,7 +82,12 @@ class _Call:
     def whole(self) -> ToolCall:
         opened = self.opened
         return ToolCall(
-            id=opened.id, name=opened.name, arguments="".join(self.fragments), kind=opened.kind, wire=opened.wire
+            id=opened.id,
+            name=opened.name,
+            arguments="".join(self.fragments),
+            kind=opened.kind,
+            signature=opened.signature,
+            wire=opened.wire,
         )
 
 

@@ -7,7 +7,7 @@ ids, so that the backend sees the conversation that it had.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -78,11 +78,9 @@ def _without(message: Message, turn: HiddenTurn) -> Message:
     return msgspec.structs.replace(message, parts=parts)
 
 
-def refused_turn(text: str, reasoning: Any, results: Sequence[tuple[ToolCall, str]]) -> tuple[Message, ...]:
+def refused_turn(text: str, thoughts: Sequence[Part], results: Sequence[tuple[ToolCall, str]]) -> tuple[Message, ...]:
     """The turn that was withheld, as the backend's history has it: the calls, and why each was not executed."""
-    parts = (Part(kind="text", text=text),) if text else ()
-    if reasoning:
-        parts = (Part(kind="reasoning", text=str(reasoning)), *parts)
+    parts = (*thoughts, *((Part(kind="text", text=text),) if text else ()))
     assistant = Message(role="assistant", parts=parts, tool_calls=tuple(call for call, _ in results))
     answers = tuple(
         # A legacy call of a function has no id: its name stands for one, and its result is a function's.

@@ -1,5 +1,6 @@
 """One exchange on its way: what is known of it, how its turns are steered, what it says to the client, and how it ends."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ from engine.model.effects import Block, Respond, Steer
 from engine.model.exchange import (
     Exchange,
     Message,
+    Part,
     Protocol,
     Usage,
 )
@@ -81,8 +83,11 @@ class Passage:
         earlier = sum(len(each.text(channel)) for each in self.answers[:-1] for channel in CHANNEL_OF.values())
         return replace(usage, output=usage.output + earlier // 4)
 
-    def asked_again(self, sent: Exchange, governor: Governor) -> Exchange:
-        """The request that goes upstream next: the refused calls, why they were refused, and everything before."""
+    def asked_again(self, sent: Exchange, governor: Governor, thoughts: Sequence[Part]) -> Exchange:
+        """The request that goes upstream next: the refused calls, why they were refused, and everything before.
+
+        `thoughts` are those of the refused answer that its provider signed, and wants to see again.
+        """
         refusal = governor.refusal
         if refusal is None:
             raise AssertionError("nothing was refused")
@@ -90,7 +95,7 @@ class Passage:
             self.judge.steered[rule] = self.judge.steered.get(rule, 0) + 1
         self.judge.reasks_left -= 1
         self.world.metrics.reasked(self.view.taken.backend)
-        turn = refused_turn(governor.said(), governor.said("reasoning"), refusal.results)
+        turn = refused_turn(governor.said(), thoughts or _unsigned(governor.said("reasoning")), refusal.results)
         self.turns += turn
         return replace(sent, messages=(*sent.messages, *turn), body=None)
 
@@ -218,6 +223,10 @@ class Passage:
             model=self.view.taken.model or self.view.exchange.model,
             caller=self.view.caller.id,
         )
+
+
+def _unsigned(thought: str) -> Sequence[Part]:
+    return (Part(kind="reasoning", text=thought),) if thought else ()
 
 
 def refused_late(block: Block) -> Failure:

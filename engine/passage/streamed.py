@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.codecs.base import BadAnswer, Problem, StreamReader, StreamWriter
+from engine.codecs.base import BadAnswer, Problem, StreamWriter, streams_events
+from engine.codecs.translation.tongue import Listener, Said
 from engine.model.exchange import (
     CallDelta,
     CallOpened,
@@ -24,14 +25,13 @@ from engine.passage.attempts import Attempts, Failure
 from engine.passage.governor import Governor
 from engine.passage.passage import Passage, choices_of, refused_late
 from engine.passage.passing import Passing, whole_events
-from engine.passage.replies import (
-    EVENT_STREAM,
-    Reply,
-)
+from engine.passage.replies import Reply, stream_kind
 from engine.world.http.base import Response, TransportError
 
 TAIL: Final = 16_384
 """Bytes at the end of an unread stream in which its usage is looked for."""
+
+_CALL: Final = (CallOpened, CallDelta)
 
 
 def _writer(passage: Passage) -> StreamWriter:
@@ -47,11 +47,12 @@ async def streamed_answer(passage: Passage, sent: Exchange, attempts: Attempts) 
     except asyncio.CancelledError:
         first.cancel()
         raise
+    kind = stream_kind(passage.codec, passage.view.exchange)
     if done:
         begun = first.result()
-        headers, chunks = passage.headers(EVENT_STREAM, attempts.passed_headers), _from(begun, stream)
+        headers, chunks = passage.headers(kind, attempts.passed_headers), _from(begun, stream)
     else:
-        headers, chunks = passage.headers(EVENT_STREAM), _late(passage, first, stream)
+        headers, chunks = passage.headers(kind), _late(passage, first, stream)
     return Reply(200, headers, chunks=chunks, failing=lambda problem: _writer(passage).error(problem))
 
 
@@ -84,13 +85,14 @@ async def _waiting(passage: Passage, task: asyncio.Future[Any], writer: StreamWr
 async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncIterator[bytes]:
     """The bytes that the client gets. Raises Failure as long as none went out; after that it says what failed."""
     exchange = passage.view.exchange
-    asks_usage = passage.reading.meters_tokens or passage.reading.reads_usage
+    translates = attempts.may_translate
+    asks_usage = translates or passage.reading.meters_tokens or passage.reading.reads_usage
     if asks_usage:
         asked = passage.codec.ask_for_usage(sent)
         asks_usage, sent = asked is not sent, asked
     writer = passage.codec.writer(exchange, strip_usage=asks_usage)
     try:
-        if passage.reads():
+        if translates or passage.reads():
             source = _governed_stream(passage, sent, attempts, writer, strip_usage=asks_usage)
         else:
             source = _raw(passage, sent, attempts)
@@ -117,10 +119,11 @@ async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> Async
 async def _raw(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncGenerator[bytes, None]:
     """A stream that no rule reads: the bytes that came, event by event. Of its end, the usage is noted."""
     response = await attempts.begin(sent)
+    events = streams_events(passage.codec, passage.view.exchange)
     tail = rest = b""
     async for data in _bytes_of(response, attempts):
         # Half an event is no use to a client; and where the upstream breaks, nothing could follow it.
-        whole, rest = whole_events(rest + data if rest else data)
+        whole, rest = whole_events(rest + data if rest else data) if events else (data, b"")
         if whole:
             tail = (tail + whole)[-TAIL:] if len(whole) < TAIL else whole[-TAIL:]
             yield whole
@@ -137,6 +140,7 @@ async def _governed_stream(
     """A stream that rules read, with as many answers of the model as its calls are steered."""
     clock = asyncio.get_running_loop().time
     keep_alive = passage.world.settings.stream.keep_alive
+    passes = passage.reading.reads_calls_alone and streams_events(passage.codec, passage.view.exchange)
     delayed: list[bytes] = []
     task: asyncio.Future[Response] | None = None
     spoke = clock()
@@ -154,8 +158,8 @@ async def _governed_stream(
             governor = passage.governor(choices_of(passage.view.exchange))
             ended: list[tuple[Frame | None, Sequence[Chunk]]] = []
             source = _bytes_of(response, attempts)
-            reader = passage.codec.reader()
-            if not passage.turns and passage.reading.reads_calls_alone:
+            listener = attempts.tongue.listener()
+            if passes and attempts.tongue.native and not passage.turns:
                 passing = Passing(passage.codec)
                 async for data in passing.until_call(source):
                     yield data
@@ -163,9 +167,9 @@ async def _governed_stream(
                     await _passed_through(passage, passing, attempts)
                     yield passing.rest
                     return
-                await _caught_up(passing.passed, reader, governor, writer)
+                await _caught_up(passing.passed, listener, governor, writer)
                 source = _preceded(passing.rest, source)
-            async for frames in _frames(reader, source, attempts):
+            async for frames in _frames(listener, source, attempts):
                 pieces: list[bytes] = []
                 for frame, chunks in frames:
                     passed = await governor.feed(chunks)
@@ -205,7 +209,7 @@ async def _governed_stream(
                 raise refused_late(governor.error)
             if governor.refusal is None:
                 break
-            sent = passage.asked_again(sent, governor)
+            sent = passage.asked_again(sent, governor, listener.thoughts)
         message = await passage.judge_response(governor)
         shows_usage = used is not None and passage.codec.ask_for_usage(passage.view.exchange) is passage.view.exchange
         closing: list[Chunk] = [UsageReported(used)] if used is not None and shows_usage else []
@@ -235,22 +239,20 @@ async def _bytes_of(response: Response, attempts: Attempts) -> AsyncIterator[byt
         raise attempts.broken(error) from error
 
 
-async def _frames(
-    reader: StreamReader, source: AsyncIterator[bytes], attempts: Attempts
-) -> AsyncIterator[list[tuple[Frame, tuple[Chunk, ...]]]]:
+async def _frames(listener: Listener, source: AsyncIterator[bytes], attempts: Attempts) -> AsyncIterator[Said]:
     """The frames of an upstream's stream as they become whole. Raises Failure where they cannot be read."""
     try:
         async for data in source:
-            yield reader.feed(data)
-        yield reader.close()
+            yield listener.feed(data)
+        yield listener.close()
     except BadAnswer as bad:
         raise attempts.unreadable(bad) from bad
 
 
-async def _caught_up(passed: Sequence[bytes], reader: StreamReader, governor: Governor, writer: StreamWriter) -> None:
+async def _caught_up(passed: Sequence[bytes], listener: Listener, governor: Governor, writer: StreamWriter) -> None:
     """Let reader, governor and writer know what went out while nobody needed to look."""
     for data in passed:
-        for frame, chunks in reader.feed(data):
+        for frame, chunks in listener.feed(data):
             writer.write(await governor.feed(chunks), frame)
 
 
@@ -300,13 +302,14 @@ def _written(writer: StreamWriter, chunks: Sequence[Chunk], frame: Frame | None)
     if frame is None or chunks is frame.said:
         return writer.write(chunks, frame)
     spoke = any(isinstance(chunk, TextDelta) for chunk in frame.said)
+    others = {(each.choice, each.index) for each in chunks if isinstance(each, _CALL) and each not in frame.said}
     held: list[Chunk] = []
     own: list[Chunk] = []
     end: list[Chunk] = []
     ends = any(isinstance(chunk, Finished) for chunk in frame.said)
     for chunk in chunks:
         match chunk:
-            case CallOpened() | CallDelta() if chunk not in frame.said:
+            case CallOpened() | CallDelta() if (chunk.choice, chunk.index) in others:
                 held.append(chunk)
             case TextDelta() if not spoke:
                 held.append(chunk)
@@ -321,7 +324,8 @@ def _stop(choice: int) -> Chunk:
     return Finished(choice, "stop")
 
 
-def _failed_at_once(failed: Failed, frame: Frame) -> Failure:
+def _failed_at_once(failed: Failed, frame: Frame | None) -> Failure:
     """The provider's first event is an error: it becomes the answer, with a real status."""
     problem = Problem(status=failed.status, message=failed.message, kind=failed.kind)
-    return Failure(problem, msgspec.json.encode(frame.data) if isinstance(frame.data, dict) else None)
+    whole = frame is not None and isinstance(frame.data, dict)
+    return Failure(problem, msgspec.json.encode(frame.data) if frame is not None and whole else None, answered=True)

@@ -34,13 +34,15 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
                 body = await response.read(ANSWER_LIMIT)
             except TransportError as error:
                 raise attempts.broken(error) from error
-            headers = passed_headers(response.headers)
-            if not reads or (
-                not passage.turns and passage.reading.reads_calls_alone and not passage.codec.may_hold_calls(body)
+            tongue = attempts.tongue
+            headers = passed_headers(response.headers) if tongue.native else attempts.passed_headers
+            if tongue.native and (
+                not reads
+                or (not passage.turns and passage.reading.reads_calls_alone and not passage.codec.may_hold_calls(body))
             ):
                 return await _untouched(passage, body, headers, attempts)
             try:
-                answer = passage.codec.decode_answer(body)
+                answer, thoughts = tongue.answer(body)
             except BadAnswer as bad:
                 raise attempts.unreadable(bad) from bad
             governor = passage.governor(len(answer.choices))
@@ -55,7 +57,7 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
                 raise refused_late(governor.error)
             if governor.refusal is None:
                 break
-            sent = passage.asked_again(sent, governor)
+            sent = passage.asked_again(sent, governor, thoughts)
     except asyncio.CancelledError:
         # The client went away: what the backend did by then is counted all the same.
         used = passage.estimated()

@@ -28,6 +28,12 @@ BETAS: Final = frozenset({b"anthropic-beta", b"openai-beta"})
 _YES, _NO, _LISTED, _REMEMBERED = "yes", "no", "listed", 1024
 
 
+_OF_CLIENTS: Final = (
+    *(b"x-stainless-", b"x-claude-", b"x-codex-", b"x-app", b"chatgpt-", b"originator", b"session-id", b"thread-id"),
+)
+"""What SDKs and agents say of themselves to their own provider."""
+
+
 class Forwarding:
     """The headers of one backend. Whether a name goes on is worked out once, for as many names as clients really use."""
 
@@ -37,7 +43,7 @@ class Forwarding:
         ]
         self._own_names = frozenset(name for name, _ in self.own)
         family = FAMILIES.get(settings.protocol)
-        self._foreign = tuple(each for each in FAMILIES.values() if each != family)
+        self._foreign = (*(each for each in FAMILIES.values() if each != family), *_OF_CLIENTS)
         betas = settings.capabilities.betas
         self._passes = _beta_test(betas) if betas.drop or betas.allow is not None else None
         self._known: dict[bytes, str] = {}

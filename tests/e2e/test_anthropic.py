@@ -212,18 +212,6 @@ def test_a_stream_that_broke_is_never_a_whole_message(serve: Serve, messages: An
         ask(lexgate, True)
 
 
-def test_a_backend_of_another_protocol_is_never_asked(serve: Serve, provider: Any) -> None:
-    """There is no translation yet: the client is told so in its own protocol, and nothing is sent."""
-    lexgate = serve()
-    with (
-        anthropic.Anthropic(base_url=lexgate.origin, api_key="mine", max_retries=0) as client,
-        pytest.raises(anthropic.BadRequestError) as refused,
-    ):
-        client.messages.create(**SAID)
-    assert "cannot be asked in the protocol of this endpoint (anthropic)" in refused.value.message
-    assert provider.requests == []
-
-
 def test_the_version_is_sent_for_a_client_that_says_none(serve: Serve, messages: AnthropicMock) -> None:
     """Anthropic refuses a request without one."""
     lexgate = served(serve, messages)

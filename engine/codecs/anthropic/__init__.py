@@ -11,9 +11,12 @@ import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
 from engine.codecs.json_text import MalformedJson, decode_json
+from engine.codecs.neutral import Carried
 from engine.model.exchange import Answer, Exchange, Protocol, Usage
 
 from .answer import decode_answer, encode_answer
+from .lift import lift
+from .lower import lower
 from .problem import decode_problem, encode_problem
 from .request import decode_request, encode_request
 from .stream_reader import Reader
@@ -55,6 +58,12 @@ class Anthropic:
 
     def encode_request(self, exchange: Exchange) -> bytes:
         return encode_request(exchange)
+
+    def lift(self, exchange: Exchange) -> Carried:
+        return lift(exchange)
+
+    def lower(self, exchange: Exchange) -> Carried:
+        return lower(exchange)
 
     def upstream_path(self, exchange: Exchange) -> str:
         return f"/v1/messages?{exchange.query}" if exchange.query else "/v1/messages"

@@ -17,7 +17,6 @@ from engine.model.exchange import (
     Failed,
     Finished,
     Frame,
-    Part,
     TextDelta,
     UsageReported,
 )
@@ -55,7 +54,6 @@ class Reader(FrameReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.thoughts: list[Part] = []
         self._open: dict[Any, _Block] = {}
         self._calls = 0
         self._usage: Any = None

@@ -1,0 +1,1 @@
+"""A client of one protocol, a backend of another: what both codecs' steps need, and the whole way there and back."""
