@@ -129,13 +129,12 @@ class Judge:
         table = self.rules.table(phase, stage)
         if table is None:
             return ""
-        for order in table.index.probe(event):
-            rule = table.rules[order]
+        for rule in table.rules:
             if (
                 rule.denies_on_error
                 and any(path[:2] in STATE for path in rule.reads)
                 and rule.mode_for(self.view.caller.id) is Mode.ENFORCE
-                and (rule.matches is None or rule.matches(event))
+                and (rule.blind is None or rule.blind(event))
             ):
                 return rule.name
         return ""

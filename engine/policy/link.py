@@ -165,6 +165,7 @@ class FileLinker:
             source=self.source,
             index=matching.index,
             matches=all_of([*self.scope.tests, *matching.unindexed]),
+            blind=all_of([*self.scope.tests, *matching.blind]),
             exemptions=(),
             when=when,
             unless=unless,

@@ -37,6 +37,8 @@ class Matching(msgspec.Struct, frozen=True):
     tests: tuple[Test, ...] = ()
     unindexed: tuple[Test, ...] = ()
     """The tests without that of the key that the rule is found by: a candidate has passed it."""
+    blind: tuple[Test, ...] = ()
+    """The tests without those of labels: what is left where the state cannot be read."""
     reads: Reads = frozenset()
     index: IndexKey | None = None
     patterns: tuple[PatternSet, ...] = ()
@@ -86,6 +88,7 @@ def link_match(match: MatchSpec | None, phase: Phase, path: Path, names: FileNam
     return Matching(
         tests=tuple(test for _, test in tests),
         unindexed=tuple(test for name, test in tests if best is None or name != best.key),
+        blind=tuple(test for name, test in tests if name != "label"),
         reads=frozenset(reads),
         index=best,
         patterns=sets,

@@ -72,6 +72,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     index: IndexKey | None
     matches: Test | None
     """Scope and match, without the key of `index`: a candidate of the index has passed that."""
+    blind: Test | None
+    """Scope and match, all of it but labels: whether the rule could concern an event whose labels cannot be read."""
     exemptions: tuple[Exemption, ...]
     when: Tree | None
     unless: Tree | None

@@ -213,7 +213,8 @@ def _fate(rule: Rule, outcome: Outcome, decision: Decision, rules: RuleSet) -> s
     verdict = outcome.verdict
     if outcome.mode is Mode.SHADOW:
         said = f"it would say {verdict}" if verdict is not VerdictKind.ALLOW else "it would act"
-        return f"{said}, but it is in shadow"
+        held = rule.mode is Mode.ENFORCE and rule.rollout is not None
+        return f"{said}, but its rollout leaves this caller out" if held else f"{said}, but it is in shadow"
     if rule.name == decision.by:
         return f"its {verdict} decides"
     if verdict is VerdictKind.ALLOW:

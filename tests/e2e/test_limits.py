@@ -357,3 +357,15 @@ def test_every_length_of_time_that_a_rule_names_can_be_kept_by_every_store(
         settings={"state": state},
     )
     assert statuses(lexgate.post(asking()) for _ in range(2)) == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("match", "status"),
+    [("{label: suspect}", 503), ("{label: suspect, model: gpt-*}", 503), ("{label: suspect, model: other-*}", 200)],
+)
+def test_a_guard_that_matches_a_label_refuses_where_labels_cannot_be_read(
+    serve: Serve, provider: OpenAIMock, match: str, status: int
+) -> None:
+    provider.script(Reply(text="Yes."))
+    lexgate = without_store(serve(policy(rule("guard", "{block: No.}", more=f"    match: {match}\n"))))
+    assert lexgate.post(asking()).status == status

@@ -83,7 +83,8 @@ def test_losers_are_told_why_they_lost() -> None:
         "  - {id: second, phase: tool_call, actions: [steer: two]}\n"
         "  - {id: low, phase: tool_call, priority: 1, actions: [steer: three]}\n"
         "  - {id: weak, phase: tool_call, priority: 900, actions: [drop: {}]}\n"
-        "  - {id: shadow, phase: tool_call, mode: shadow, actions: [block: five]}\n",
+        "  - {id: shadow, phase: tool_call, mode: shadow, actions: [block: five]}\n"
+        "  - {id: rolled, phase: tool_call, rollout: 0, actions: [block: six]}\n",
         {"phase": "tool_call"},
     )
     assert {name: each.why for name, each in found.items()} == {
@@ -92,4 +93,5 @@ def test_losers_are_told_why_they_lost() -> None:
         "low": "its steer loses to p/first: priority 100 over 1",
         "weak": "its drop loses to the stronger steer of p/first",
         "shadow": "it would say block, but it is in shadow",
+        "rolled": "it would say block, but its rollout leaves this caller out",
     }
