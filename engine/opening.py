@@ -32,6 +32,7 @@ from engine.world.outbound import Outbound
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps, Store
 from engine.world.tokenizers import open_tokenizers
+from engine.world.world import key_refusals
 
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
@@ -59,7 +60,8 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         metrics.watch_audit(audit)
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
     estimates = Estimates(open_tokenizers())
-    world = World(settings, store, open_backends(settings, Sandbox), metrics, outbound, audit, estimates=estimates)
+    backends = open_backends(settings, Sandbox, key_refusals(metrics))
+    world = World(settings, store, backends, metrics, outbound, audit, estimates=estimates)
     registry = Registry(store, lambda: world.clock(), world.random_bytes, beacon := _beacon(settings))
     door = None
     if settings.server.mode == "team":
@@ -70,7 +72,9 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         except BaseException:
             await world.aclose()
             raise
-    return House(world, Routes(settings), DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
+    routes = Routes(settings)
+    world.discover(routes.discovered)
+    return House(world, routes, DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
 
 
 async def _open_store(settings: Settings) -> Store:

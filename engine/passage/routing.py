@@ -1,6 +1,6 @@
 """Which backends serve a request: by rule, by the model's name, or by the default route; pure, but for one random number."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,17 +22,16 @@ class Routes:
     """The configuration's backends and routes, prepared for lookups."""
 
     def __init__(self, settings: Settings) -> None:
-        backends = settings.served_backends
-        self.backends: tuple[str, ...] = tuple(backends)
-        self._exact: dict[str, str] = {}
-        for name, backend in backends.items():
-            for model in backend.models:
-                if not is_glob(model):
-                    self._exact.setdefault(model, name)
+        self._settings = settings.served_backends
+        self.backends: tuple[str, ...] = tuple(self._settings)
+        self._discovered: dict[str, Sequence[str]] = {}
+        self._exact: dict[str, Leg] = {}
+        self._served: list[str] = []
+        self._list()
         self._globs = [
-            (name, any_glob_matcher(globs, ignore_case=False))
-            for name, backend in backends.items()
-            if (globs := [model for model in backend.models if is_glob(model)])
+            (name, backend.prefix, any_glob_matcher(globs, ignore_case=False))
+            for name, backend in self._settings.items()
+            if (globs := [backend.prefix + model for model in backend.models if is_glob(model)])
         ]
         self.named: Mapping[str, Plan] = {
             name: parse_plan(plan_text(written), name) for name, written in settings.routes.items()
@@ -40,7 +39,24 @@ class Routes:
         self._remembered: dict[str, Plan] = {}
         self.default = settings.default_route
         self.default_models = frozenset({"", *settings.default_models})
-        self._served = [model for backend in backends.values() for model in backend.models]
+
+    def _list(self) -> None:
+        """The names of models, each with the leg that it means; of equal ones the first backend's."""
+        self._exact, self._served = {}, []
+        for name, backend in self._settings.items():
+            exact = [model for model in backend.models if not is_glob(model)]
+            for model in dict.fromkeys((*exact, *self._discovered.get(name, ()))):
+                self._exact.setdefault(backend.prefix + model, Leg(name, model))
+            listed = self._discovered.get(name) or backend.models
+            self._served += [backend.prefix + model for model in listed]
+
+    def discovered(self, backend: str, models: Sequence[str]) -> None:
+        """What a backend says it has: of that, what fits its `models`, or all. New exchanges know it at once."""
+        wanted = self._settings[backend].models
+        fits = any_glob_matcher(wanted, ignore_case=False) if wanted else None
+        self._discovered[backend] = [model for model in models if fits is None or fits(model)]
+        self._list()
+        self._remembered.clear()
 
     def plan(self, text: str) -> Plan:
         """The plan of a route as a rule or the configuration names it: `@name` or the compact text. Raises PlanError."""
@@ -84,11 +100,11 @@ class Routes:
         if separator and backend in self.backends:
             return Plan("failover", (Leg(backend, rest),))
         if model and (exact := self._exact.get(model)) is not None:
-            return Plan("failover", (Leg(exact, model),))
+            return Plan("failover", (exact,))
         if model and (model not in self.default_models or not self.default):
-            for name, fits in self._globs:
+            for name, prefix, fits in self._globs:
                 if fits(model):
-                    return Plan("failover", (Leg(name, model),))
+                    return Plan("failover", (Leg(name, model.removeprefix(prefix)),))
         if model in self.default_models and self.default:
             return self.plan(self.default)
         shown = ", ".join(self._served[:SHOWN]) + (", ..." if len(self._served) > SHOWN else "")
@@ -101,7 +117,7 @@ class Routes:
 
     def models(self) -> list[Mapping[str, str]]:
         """What `GET /v1/models` lists: the exact names, each once."""
-        return [{"id": model, "owned_by": backend} for model, backend in self._exact.items()]
+        return [{"id": model, "owned_by": leg.backend} for model, leg in self._exact.items()]
 
 
 def legs_in_order(plan: Plan, random: float) -> Iterator[Leg]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -10,8 +10,10 @@ import structlog
 from engine.settings.model import Settings
 
 from .audit import AuditLog
-from .backends import Backends
+from .backends import Backends, Cooled
+from .discovery import Discovery
 from .estimates import Estimates
+from .keys import CROWDED
 from .metrics import Metrics
 from .outbound import Outbound
 from .prices import Prices
@@ -48,6 +50,7 @@ class World:
         self.timer = time.perf_counter_ns
         self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
         self._said_unpriced: set[tuple[str, str]] = set()
+        self._discovery: Discovery | None = None
         self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
         self.has_hidden_turns = False
@@ -86,6 +89,21 @@ class World:
             help = "its cost is null; `prices` sets one"
             self.log.info("no price is known", backend=backend, model=model, help=help)
 
+    def discover(self, listed: Callable[[str, Sequence[str]], None]) -> None:
+        """Ask the backends that are to be asked for their models, beside everything else, as long as this world is open."""
+
+        def heard(backend: str, models: Sequence[str]) -> None:
+            self.metrics.models_listed(backend, "success")
+            self.log.info("models listed", backend=backend, count=len(models))
+            listed(backend, models)
+
+        def failed(backend: str, why: str) -> None:
+            self.metrics.models_listed(backend, "failure")
+            self.log.warning("models not listed", backend=backend, reason=why, help="the last list stays in force")
+
+        self._discovery = Discovery(self.backends.by_name.values(), heard, failed)
+        self._discovery.start()
+
     def log_rule(self, level: str, message: str, *, rule: str, request: str) -> None:
         """A line that a rule's `log` action writes."""
         getattr(self.log, level)(message, rule=rule, request=request)
@@ -97,7 +115,21 @@ class World:
     async def aclose(self) -> None:
         """Finish what was begun: webhooks, records, connections, state."""
         await self.outbound.close()
+        if self._discovery is not None:
+            await self._discovery.aclose()
         await self.backends.aclose()
         if self.audit is not None:
             await self.audit.close()
         await self.store.close()
+
+
+def key_refusals(metrics: Metrics) -> Cooled:
+    """What is done when a backend refuses a key: it is counted and said, by its number."""
+    log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
+
+    def refused(backend: str, key: int, status: int, seconds: float) -> None:
+        metrics.key_refused(backend, key, status)
+        say = log.info if status == CROWDED else log.warning
+        say("key refused", backend=backend, key=key, status=status, rests=round(seconds, 1))
+
+    return refused

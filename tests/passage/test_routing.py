@@ -97,3 +97,40 @@ def test_weights_choose_the_first_and_every_leg_is_tried_once() -> None:
 )
 def test_a_leg_without_a_model_keeps_the_clients_without_its_prefix(leg: Leg, asked: str, model: str) -> None:
     assert with_model(leg, asked).model == model
+
+
+def discovering(*models: str, prefix: str = "") -> Routes:
+    found = Backend(protocol="openai", base_url="http://127.0.0.1/v1", models=models, discover=True, prefix=prefix)
+    plain = Backend(protocol="openai", base_url="http://127.0.0.1/v1", models=("fixed",))
+    return Routes(Settings(backends={"found": found, "plain": plain}))
+
+
+def test_a_backend_serves_what_it_says_it_has() -> None:
+    it = discovering()
+    with pytest.raises(NotServed, match="Served: fixed"):
+        it.for_model("llama")
+    it.discovered("found", ["llama", "fixed"])
+    assert legs(it, "llama") == ["found:llama"]
+    assert [each["id"] for each in it.models()] == ["llama", "fixed"]
+    it.discovered("found", ["qwen"])
+    assert legs(it, "fixed") == ["plain:fixed"]
+    with pytest.raises(NotServed, match="Served: qwen, fixed"):
+        it.for_model("llama")
+
+
+def test_of_what_a_backend_has_only_what_fits_its_models_is_served() -> None:
+    it = discovering("llama*")
+    it.discovered("found", ["llama3", "qwen"])
+    assert [each["id"] for each in it.models()] == ["llama3", "fixed"]
+    assert legs(it, "llama4") == ["found:llama4"]
+
+
+def test_a_prefix_is_what_clients_write_and_backends_never_see() -> None:
+    it = discovering("gpt*", "exact", prefix="openrouter/")
+    it.discovered("found", ["gpt-5"])
+    assert legs(it, "openrouter/gpt-5") == ["found:gpt-5"]
+    assert legs(it, "openrouter/gpt-6") == ["found:gpt-6"]
+    assert legs(it, "openrouter/exact") == ["found:exact"]
+    assert [each["id"] for each in it.models()] == ["openrouter/exact", "openrouter/gpt-5", "fixed"]
+    with pytest.raises(NotServed):
+        it.for_model("gpt-5")
