@@ -37,7 +37,6 @@ from engine.world.world import key_refusals
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
     "/chat/completions": CODECS[Protocol.OPENAI_CHAT],
     "/responses": CODECS[Protocol.OPENAI_RESPONSES],
-    "/responses": CODECS[Protocol.OPENAI_RESPONSES],
     "/v1/messages": CODECS[Protocol.ANTHROPIC],
     "/embeddings": CODECS[Protocol.OPENAI_EMBEDDINGS],
 }
