@@ -155,12 +155,17 @@ class Globs:
 
 
 class Plan:
-    """A route: the compact string, `@name`, or the same as a mapping."""
+    """A route: the compact string, `@name`, or the same as a mapping; `text` may hold templates."""
 
     __slots__ = ("text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: "Text") -> None:
         self.text = text
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the policy's author alone chose it."""
+        return self.text.constant is not None
 
 
 class Seconds(float):
@@ -277,6 +282,13 @@ def _link_field(value: Any, path: Path, _linker: Linker) -> FieldPath:
     return FieldPath(tuple(value.split(".")))
 
 
+def _link_plan(value: Any, path: Path, linker: Linker) -> Text:
+    """A route that templates make is known only when it is chosen; any other is judged now."""
+    if isinstance(value, str) and "{{" in value:
+        return Text(linker.template(value, path))
+    return Text(linker.route(value, path))
+
+
 LINKS: Final[Mapping[Any, Callable[[Any, Path, Linker], Any]]] = {
     Text: _link_text,
     Url: _link_url,
@@ -284,7 +296,7 @@ LINKS: Final[Mapping[Any, Callable[[Any, Path, Linker], Any]]] = {
     Expression: _link_expression,
     Patterns: lambda value, path, linker: Patterns(linker.patterns(value, path)),
     Globs: lambda value, path, linker: Globs(linker.names(value, path)),
-    Plan: lambda value, path, linker: Plan(linker.route(value, path)),
+    Plan: lambda value, path, linker: Plan(_link_plan(value, path, linker)),
     Seconds: lambda value, _path, _linker: seconds(value),
     FieldPath: _link_field,
 }

@@ -9,20 +9,28 @@ from engine.model.effects import ChooseRoute, Effect
 from engine.model.phases import Phase
 
 from .params import Params, Plan
-from .registry import Kind, Moment, action
+from .registry import ActionError, Kind, Moment, action
 
 
 class RouteParams(Params, frozen=True, kw_only=True):
     plan: Annotated[
-        Plan, Meta(description="`backend:model`, legs joined by `|` (failover) or `^` (weighted), or `@name`.")
+        Plan,
+        Meta(
+            description="`backend:model`, legs joined by `|` (failover) or `^` (weighted), or `@name`; with templates."
+        ),
     ]
     lone = "plan"
 
 
 @action(Phase.ROUTE, kind=Kind.CHOICE)
-def route(params: RouteParams, _moment: Moment) -> Iterator[Effect]:
+def route(params: RouteParams, moment: Moment) -> Iterator[Effect]:
     """Send the request along a plan of backends.
 
     Example: `route: 'anthropic:claude-sonnet-4-5|openai:gpt-5'`; a leg without a model (`openai:`) keeps the client's.
+    What templates make of it (`route: '{{ session.vars.model }}'`) may be a model's name too, and must be in the caller's
+    scope; what the policy itself names is the operator's choice.
     """
-    yield ChooseRoute(params.plan.text)
+    text = params.plan.text(moment.event, moment.env).strip()
+    if not text:
+        raise ActionError("the route is empty")
+    yield ChooseRoute(text, params.plan.fixed)

@@ -94,9 +94,13 @@ class Steer(msgspec.Struct, frozen=True):
 
 
 class ChooseRoute(msgspec.Struct, frozen=True):
-    """Which backends are tried: the compact string of a plan, or `@name`."""
+    """Which backends are tried: the compact string of a plan, or `@name`.
+
+    One that is not `fixed` was made of what the event says: it may be a model's name, and must be in the caller's scope.
+    """
 
     plan: str
+    fixed: bool = True
 
 
 class Take(msgspec.Struct, frozen=True):

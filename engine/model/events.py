@@ -121,7 +121,10 @@ class Command(Section):
     """The in-chat command in the newest user message."""
 
     name: str = ""
-    args: Annotated[dict[str, Any], Meta(description="Its typed arguments; open.")] = {}
+    args: Annotated[dict[str, Any], Meta(description="Its typed arguments, null for one that was left out; open.")] = {}
+    help: Annotated[str, Meta(description="What the commands are that the caller may use, or the one asked about.")] = (
+        ""
+    )
 
 
 class Result(Section):

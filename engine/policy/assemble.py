@@ -11,6 +11,7 @@ import msgspec
 
 from engine.model.decision import Mode
 
+from .commanding import command_table
 from .compile import CheckedPolicy, PolicySource, join, link_stepwise
 from .context import Catalogue
 from .link import Linked
@@ -100,7 +101,8 @@ async def assemble(
 def unite(parts: Mapping[str, Part], revision: str) -> RuleSet:
     """The rules of all parts as one set."""
     rules, _ = join(part.linked for part in parts.values())
-    return RuleSet(rules, revision, [part.policy for part in parts.values()])
+    commands, _ = command_table((part.linked.commands, part.linked.ignores) for part in parts.values())
+    return RuleSet(rules, revision, [part.policy for part in parts.values()], commands)
 
 
 def by_mode(parts: Mapping[str, Part]) -> dict[str, int]:

@@ -86,6 +86,9 @@ _SET: Final[Mapping[int, str]] = {
     438: "rules that were enforced are so no longer",
     439: "a test speaks of a field or rule that does not exist",
     440: "a list of names under `match` or `scope` is empty",
+    441: "a command is declared twice, or not as it can be",
+    442: "a rule waits for a command that no file declares",
+    443: "a command is declared, and no rule answers it",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {

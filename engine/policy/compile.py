@@ -10,6 +10,7 @@ from engine.diagnostics import Diagnostic, Where, warning
 from engine.diagnostics import error as diagnose
 from engine.language.patterns import Pattern, compile_pattern
 
+from .commanding import command_table
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
 from .link import FileLinker, Foreign, Linked
 from .names import FileNames, Path, pattern_parts, suggestion
@@ -84,11 +85,12 @@ def compile_policies(
             linked.append(links)
     diagnostics += _duplicate_policies(checked)
     rules, said = join(linked, judge=True)
-    diagnostics += said
+    commands, doubled = command_table((each.commands, each.ignores) for each in linked)
+    diagnostics += [*said, *doubled]
     ruleset = None
     diagnostics = sorted(set(diagnostics), key=lambda each: (each.where, each.code))
     if not any(each.stops_loading for each in diagnostics):
-        ruleset = RuleSet(rules, revision_of(sources), [each.spec.policy for each in checked])
+        ruleset = RuleSet(rules, revision_of(sources), [each.spec.policy for each in checked], commands)
         missing = list(missing_requirements(ruleset, require, required_at))
         diagnostics += missing
         ruleset = None if missing else ruleset

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.actions import ACTIONS, Kind
-from engine.actions.params import Expression, LinkError, Patterns, Text, Value, WrongParams, link, seconds
+from engine.actions.params import Expression, LinkError, Patterns, Plan, Text, Value, WrongParams, link, seconds
 from engine.actions.rate_limit import RateLimitParams
 from engine.actions.registry import DENIES_ON_ERROR
 from engine.actions.set import MODEL, MODEL_NAME, WRITABLE, ClampParams, PathParams, SetParams, is_model_name
@@ -20,6 +20,8 @@ from engine.language.patterns import PatternSet
 from engine.model.effects import Scope
 from engine.model.phases import Phase
 
+from .commanding import link_commands
+from .commands import Command
 from .conditions import Tree, compile_tree
 from .context import UNLIMITED, Grant
 from .match import all_of
@@ -58,11 +60,14 @@ class Foreign(msgspec.Struct, frozen=True):
 
 
 class Linked(msgspec.Struct, frozen=True):
-    """The rules of one file, its exceptions to rules of others, and what is wrong with it."""
+    """The rules of one file, its exceptions to rules of others, its commands, and what is wrong with it."""
 
     rules: tuple[Rule, ...]
     foreign: tuple[Foreign, ...]
     diagnostics: tuple[Diagnostic, ...]
+    commands: tuple[Command, ...] = ()
+    ignores: tuple[PatternSet, ...] = ()
+    """Text that is no command."""
 
 
 class FileLinker:
@@ -103,7 +108,8 @@ class FileLinker:
                 rules[self.names.origin] = rule
             yield
         foreign = self._exceptions(rules)
-        return Linked(tuple(rules.values()), tuple(foreign), tuple(self.names.diagnostics))
+        commands, ignores = link_commands(self.spec, self.names)
+        return Linked(tuple(rules.values()), tuple(foreign), tuple(self.names.diagnostics), commands, ignores)
 
     def _granted_scope(self) -> ScopeSpec | None:
         """The source's scope as the configuration says it; the sets of a file must not say what it means."""
@@ -386,6 +392,9 @@ def step_reads(step: Step, phase: Phase) -> Reads:
         match getattr(step.params, name):
             case Text() | Value() as linked:
                 for template in linked.templates:
+                    reads |= template.reads
+            case Plan(text=text):
+                for template in text.templates:
                     reads |= template.reads
             case Expression(condition=condition):
                 reads |= condition.reads

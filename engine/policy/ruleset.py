@@ -9,6 +9,7 @@ from engine.language import ConditionError, Env
 from engine.model.decision import NO_FACTS, Decision, Facts, Mode, Needs
 from engine.model.phases import Phase
 
+from .commands import NO_COMMANDS, CommandTable
 from .evaluation import POLICY_ERROR, Evaluation, Event, Timer, counter_name, limit_key
 from .rule import Rule
 from .table import Table
@@ -38,12 +39,19 @@ def run_order(rule: Rule) -> tuple[int, str, int]:
 class RuleSet:
     """A frozen, indexed set of rules. `revision` is the digest of the sources that it was compiled from."""
 
-    def __init__(self, rules: Iterable[Rule], revision: str = "", policies: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        revision: str = "",
+        policies: Sequence[str] = (),
+        commands: CommandTable = NO_COMMANDS,
+    ) -> None:
         ordered = sorted((rule for rule in rules if rule.mode is not Mode.OFF), key=run_order)
         self.rules: tuple[Rule, ...] = tuple(ordered)
         self.by_name: Mapping[str, Rule] = {rule.name: rule for rule in ordered}
         self.revision = revision
         self.policies = tuple(policies)
+        self.commands = commands
         self._tables: dict[tuple[Phase, Stage], Table] = {}
         for phase in Phase:
             here = [rule for rule in ordered if rule.phase is phase]

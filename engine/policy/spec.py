@@ -10,6 +10,7 @@ from engine.model.phases import Phase
 
 Identifier = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=80)]
 Priority = Annotated[int, Meta(ge=-10_000, le=10_000)]
+ArgumentType = Literal["text", "integer", "number", "boolean", "model", "backend", "route"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Width = Annotated[int, Meta(ge=1, le=65_536)]
 Condition = Any
@@ -123,6 +124,40 @@ class RuleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = []
 
 
+class ArgumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One argument of a command."""
+
+    type: Annotated[ArgumentType, Meta(description="What its value must be.")] = "text"
+    description: Annotated[str, Meta(description="What it means, for `help`.")] = ""
+    required: Annotated[bool, Meta(description="Whether it must be given.")] = False
+    minimum: Annotated[float | None, Meta(description="The least number.")] = None
+    maximum: Annotated[float | None, Meta(description="The greatest number.")] = None
+    one_of: Annotated[list[str], Meta(description="The only values that it takes.")] = []
+    default: Annotated[str | float | bool | None, Meta(description="Its value where it is left out; else null.")] = None
+    many: Annotated[bool, Meta(description="It takes all values that are left, as a list.")] = False
+
+
+class CommandSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A command that people can write into their message: `!/name(value, key=value)`."""
+
+    description: Annotated[str, Meta(description="What it does, for `help`.", min_length=1)]
+    aliases: Annotated[list[Identifier], Meta(description="Other names of it.")] = []
+    args: Annotated[dict[Identifier, ArgumentSpec], Meta(description="Its arguments, in their order.")] = {}
+    pairs: Annotated[bool, Meta(description="Whether it takes any further `key=value`.")] = False
+    roles: Annotated[
+        Values | None, Meta(description="In team mode, the roles of those who may use it. Default: everybody.")
+    ] = None
+
+
+class CommandsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The commands that the rules of phase `command` answer."""
+
+    define: Annotated[dict[Identifier, CommandSpec], Meta(description="The commands by name.")] = {}
+    ignore: Annotated[
+        Values | None, Meta(description="Pattern sets; text inside a match is never a command: reminders, code blocks.")
+    ] = None
+
+
 class ExceptionSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Somebody for whom a rule does not hold, for a reason, until a day."""
 
@@ -181,6 +216,7 @@ class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     sets: Annotated[dict[Identifier, list[str]], Meta(description="Named lists.")] = {}
     patterns: Annotated[dict[Identifier, dict[str, Pattern]], Meta(description="Named sets of RE2 patterns.")] = {}
     definitions: Annotated[dict[Identifier, str], Meta(description="Named expressions, on the whole event.")] = {}
+    commands: Annotated[CommandsSpec | None, Meta(description="Commands in chat messages.")] = None
     rules: Annotated[list[RuleSpec], Meta(description="The rules.")] = []
     exceptions: Annotated[list[ExceptionSpec], Meta(description="For whom a rule does not hold.")] = []
     tests: Annotated[list[CaseSpec], Meta(description="Run by `policy test`, and before a set goes live.")] = []

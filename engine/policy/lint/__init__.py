@@ -17,6 +17,7 @@ from engine.policy.sources import PolicySet
 
 from .care import undescribed, unowned, untested
 from .cases import impossible_tests
+from .commands import unanswered_commands, undeclared_commands
 from .expiry import expired_exceptions
 from .extent import empty_lists
 from .halves import redaction_without_twin, tools_without_guard
@@ -36,6 +37,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     tools_without_guard,
     impossible_tests,
     empty_lists,
+    unanswered_commands,
+    undeclared_commands,
 )
 STRICT: Final[tuple[Check, ...]] = (undescribed, unowned, untested)
 

@@ -179,3 +179,21 @@ def test_a_test_speaks_of_what_exists(given: str, expect: str, expected: list[st
 )
 def test_a_list_that_matches_nothing(text: str, expected: list[str]) -> None:
     assert said(text) == expected
+
+
+DECLARED = "commands: {define: {model: {description: x, aliases: [m]}, hello: {description: y}}}\n"
+
+
+def answering(*commands: str) -> str:
+    rules = [
+        f"  - {{id: r{n}, phase: command, match: {{command: {c}}}, actions: [respond: x]}}\n"
+        for n, c in enumerate(commands)
+    ]
+    return DECLARED + "rules:\n" + "".join(rules)
+
+
+def test_a_command_without_a_rule_and_a_rule_without_a_command_are_said() -> None:
+    assert said(answering("model")) == ["W443 3:60 no rule answers the command 'hello'"]
+    assert [each.partition(" ")[0] for each in said(answering("m", "hell"))] == ["W443", "W443", "W442", "W442"]
+    assert said(answering("model", "hello")) == []
+    assert said(answering("'*'")) == []
