@@ -22,6 +22,7 @@ from engine.policy.ruleset import RuleSet
 from engine.server.door import personal_problem
 from engine.server.edge import Edge
 from engine.server.models_pages import model, models, problem_response
+from engine.server.paths import google_path
 from engine.server.speakers import codec_of
 from engine.settings import Loaded
 from engine.settings.model import Settings
@@ -67,8 +68,10 @@ def policy_status(state: State) -> Response[bytes]:
 
 def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """Everything that is no route of ours, in the shape that clients parse."""
-    message, headers = error.detail, dict(error.headers or {})
-    match error.status_code:
+    status, message, headers = error.status_code, error.detail, dict(error.headers or {})
+    if status == 405 and google_path(request.scope["path"]) is not None:
+        status = 404  # a method on a model that is none of ours
+    match status:
         case 404:
             message = f"There is no {request.method} {request.url.path} here."
         case 405:
@@ -76,8 +79,8 @@ def _problem_page(request: Request[Any, Any, Any], error: HTTPException) -> Resp
             headers["allow"] = "GET"
         case _:
             pass
-    kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
-    return problem_response(request, Problem(status=error.status_code, message=message, kind=kind), headers)
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return problem_response(request, Problem(status=status, message=message, kind=kind), headers)
 
 
 def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
