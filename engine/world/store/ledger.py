@@ -167,7 +167,7 @@ def _enact(change: Change, board: Board, now: int) -> Result:
             board.write(key, Entry(b"%d" % total, board.version(), expires))
             return total
         case Renew(meter=meter, id=id, lease=lease):
-            return int(meters.renew(_state(board, meter, now), id, lease, now))
+            return int(meters.renew(_state(board, meter, now), meter, id, lease, now))
         case Settle(meter=meter, id=id, amount=amount):
             state = _state(board, meter, now)
             known, overrun = meters.settle(state, meter, id, amount, now)

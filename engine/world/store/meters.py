@@ -59,7 +59,18 @@ def place(meter: Meter) -> Place:
 
 
 def bring(state: State, meter: Meter, now: int) -> None:
-    """Forget what `now` makes past: entries that left the window, drained tokens, an ended period, lapsed holds."""
+    """Forget what `now` makes past: entries that left the window, drained tokens, an ended period, lapsed holds.
+
+    INVARIANT: it makes no difference how often it was done before: what lapses does so at its own time, not when seen.
+    """
+    while state.next_lapse and state.next_lapse <= now:
+        when = state.next_lapse
+        _pass(state, meter, when)
+        _lapse(state, meter, when)
+    _pass(state, meter, now)
+
+
+def _pass(state: State, meter: Meter, now: int) -> None:
     match meter:
         case Window():
             _slide(state, _micro(meter.seconds), now)
@@ -83,8 +94,6 @@ def bring(state: State, meter: Meter, now: int) -> None:
             pass
         case _:
             assert_never(meter)
-    if state.next_lapse and state.next_lapse <= now:
-        _lapse(state, meter, now)
 
 
 def room(state: State, meter: Meter) -> int:
@@ -110,8 +119,7 @@ def charge(state: State, meter: Meter, amount: int, now: int) -> None:
         case Bucket():
             width = _micro(meter.seconds)
             state.spent += amount * width
-            # The ceiling of an hour covers limits that are lowered while the bucket is not full.
-            state.idle = max(state.idle, now + state.spent // max(meter.limit, 1) + LATE)
+            state.idle = max(state.idle, now + _drains(state, meter))
         case Allowance():
             state.spent += amount
             state.idle = max(state.idle, state.ends)
@@ -131,7 +139,7 @@ def hold(state: State, wish: Reserve, now: int) -> None:
         period = state.since if isinstance(wish.meter, Allowance) else 0
         state.holds[wish.id] = Hold(wish.amount, until, period, wish.lapse == "spend")
         state.held += wish.amount
-    _will_lapse(state, until)
+    _will_lapse(state, wish.meter, state.holds[wish.id])
 
 
 def is_held(state: State, id: str) -> bool:
@@ -139,12 +147,12 @@ def is_held(state: State, id: str) -> bool:
     return held is not None and not held.lapsed
 
 
-def renew(state: State, id: str, lease: float, now: int) -> bool:
+def renew(state: State, meter: Meter, id: str, lease: float, now: int) -> bool:
     held = state.holds.get(id)
     if held is None or held.lapsed:
         return False
     held.until = now + _micro(lease)
-    _will_lapse(state, held.until)
+    _will_lapse(state, meter, held)
     return True
 
 
@@ -266,9 +274,27 @@ def _slide(state: State, width: int, now: int) -> None:
         del log[:past]
 
 
-def _will_lapse(state: State, until: int) -> None:
-    state.next_lapse = min(state.next_lapse or until, until)
-    state.idle = max(state.idle, until + LATE)
+def _will_lapse(state: State, meter: Meter, held: Hold) -> None:
+    """Keep the state for as long as the hold, or what becomes of it, says something."""
+    state.next_lapse = min(state.next_lapse or held.until, held.until)
+    state.idle = max(state.idle, held.until + LATE)
+    if held.spend:
+        match meter:
+            case Window():
+                state.idle = max(state.idle, held.until + _micro(meter.seconds))
+            case Bucket():
+                state.idle = max(state.idle, held.until + _drains(state, meter))
+            case Allowance():
+                state.idle = max(state.idle, state.ends)
+            case Slots():
+                pass
+            case _:
+                assert_never(meter)
+
+
+def _drains(state: State, meter: Bucket) -> int:
+    """How long a bucket takes at most to be full again, whatever is held too; an hour more covers lowered limits."""
+    return (state.spent + state.held * _micro(meter.seconds)) // max(meter.limit, 1) + LATE
 
 
 def _lapse(state: State, meter: Meter, now: int) -> None:

@@ -431,6 +431,26 @@ async def test_a_reservation_may_lapse_into_spent(store: Store, clock: Clock) ->
     assert await done(store, Settle(budget, "r", 90)) == (Settled(True, 10, Standing(100, 10, 0, 86_369.0)),)
 
 
+@pytest.mark.parametrize("meter", [Allowance(METER, 100, "day"), Window(METER, 100, 86_400.0), Bucket(METER, 100, 1e7)])
+async def test_what_lapsed_into_spent_stays_so_though_nobody_looked_for_hours(
+    store: Store, clock: Clock, meter: Meter
+) -> None:
+    await done(store, Reserve(meter, "crashed", 80, lease=30, lapse="spend"))
+    clock.now += 3 * 3600
+    for index in range(10):  # so that what is idle is swept
+        await done(store, Take(Window(Key("limits", "other", str(index)), 1, 1)))
+    assert 20 <= await remaining(store, meter) <= 21
+
+
+async def test_a_hold_lapses_at_its_own_time_whoever_looks_when(store: Store, clock: Clock) -> None:
+    window = Window(METER, 100, 3600)
+    await done(store, Reserve(window, "crashed", 80, lease=30, lapse="spend"))
+    clock.now += 3600
+    assert await refused(store, Take(window, 90)) == Refused(0, 30.0, Standing(100, 20, 0, 30.0))
+    clock.now += 30
+    assert await remaining(store, window) == 100
+
+
 async def test_a_reservation_of_the_last_period_does_not_weigh_on_the_next(store: Store, clock: Clock) -> None:
     budget = Allowance(METER, 100, 60)
     clock.now += 59

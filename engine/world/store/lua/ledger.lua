@@ -275,7 +275,10 @@ local enact = {
     hold(s, m, change[4], change[3], change[5], change[6], now)
     return standing(s, m, now)
   end,
-  renew = function(change) return renew(current(meter_of(change[2])), change[3], change[4], now) end,
+  renew = function(change)
+    local m = meter_of(change[2])
+    return renew(current(m), m, change[3], change[4], now)
+  end,
   settle = function(change)
     local m = meter_of(change[2])
     local s = current(m)

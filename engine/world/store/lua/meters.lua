@@ -113,6 +113,10 @@ local function sixtieth(time, width)
   return whole * SLOTS + (divide(rest * SLOTS, width))
 end
 
+local function drains(s, m)
+  return time_to_drain(s.spent + s.held, s.part, m.width, math.max(m.limit, 1)) + LATE
+end
+
 local function charge(s, m, amount, now)
   if amount == 0 then return end
   if m.kind == 'window' then
@@ -127,7 +131,7 @@ local function charge(s, m, amount, now)
     s.idle = math.max(s.idle, when + m.width)
   elseif m.kind == 'bucket' then
     s.spent = s.spent + amount
-    s.idle = math.max(s.idle, now + time_to_drain(s.spent, s.part, m.width, math.max(m.limit, 1)) + LATE)
+    s.idle = math.max(s.idle, now + drains(s, m))
   elseif m.kind == 'allowance' then
     s.spent = s.spent + amount
     s.idle = math.max(s.idle, s.ends)
@@ -192,7 +196,7 @@ local function lapse(s, m, now)
   s.next_lapse = following
 end
 
-local function bring(s, m, now)
+local function pass(s, m, now)
   if m.kind == 'window' then
     slide(s, m.width, now)
   elseif m.kind == 'bucket' then
@@ -200,12 +204,28 @@ local function bring(s, m, now)
   elseif m.kind == 'allowance' then
     turn_period(s, m, now)
   end
-  if s.next_lapse ~= 0 and s.next_lapse <= now then lapse(s, m, now) end
 end
 
-local function will_lapse(s, till)
-  s.next_lapse = s.next_lapse == 0 and till or math.min(s.next_lapse, till)
-  s.idle = math.max(s.idle, till + LATE)
+local function bring(s, m, now)
+  while s.next_lapse ~= 0 and s.next_lapse <= now do
+    local when = s.next_lapse
+    pass(s, m, when)
+    lapse(s, m, when)
+  end
+  pass(s, m, now)
+end
+
+local function will_lapse(s, m, held)
+  s.next_lapse = s.next_lapse == 0 and held.till or math.min(s.next_lapse, held.till)
+  s.idle = math.max(s.idle, held.till + LATE)
+  if not held.spend then return end
+  if m.kind == 'window' then
+    s.idle = math.max(s.idle, held.till + m.width)
+  elseif m.kind == 'bucket' then
+    s.idle = math.max(s.idle, held.till + drains(s, m))
+  elseif m.kind == 'allowance' then
+    s.idle = math.max(s.idle, s.ends)
+  end
 end
 
 local function is_held(s, id)
@@ -221,13 +241,13 @@ local function hold(s, m, id, amount, lease, spend, now)
     s.holds[id] = { amount = amount, till = now + lease, period = period, spend = spend, lapsed = false }
     s.held = s.held + amount
   end
-  will_lapse(s, now + lease)
+  will_lapse(s, m, s.holds[id])
 end
 
-local function renew(s, id, lease, now)
+local function renew(s, m, id, lease, now)
   if not is_held(s, id) then return 0 end
   s.holds[id].till = now + lease
-  will_lapse(s, now + lease)
+  will_lapse(s, m, s.holds[id])
   return 1
 end
 
