@@ -146,7 +146,7 @@ class Attempts:
             own = self._codec.protocol
             protocol = backend.protocol_for(own)
             codec = self._codec if protocol is own else CODECS.get(protocol) if protocol is not None else None
-            found = tongue_for(self._codec, codec, backend.name) if codec is not None else None
+            found = tongue_for(self._codec, codec, backend.name, backend.fitted) if codec is not None else None
             if found is None:
                 raise self._unspoken(backend)
             tongue = self._tongues[backend.name] = found

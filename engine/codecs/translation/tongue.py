@@ -1,6 +1,6 @@
 """In which tongue a backend is asked: the client's own, where bytes stay bytes, or another, where all is translated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -15,6 +15,9 @@ from .problems import problem_for
 from .request import translated
 
 replace = msgspec.structs.replace
+
+Fitted = Callable[[Exchange], Exchange]
+"""Leaves out of a request, in the backend's protocol, what this one backend refuses; the same object where it has none."""
 
 Said = list[tuple[Frame | None, tuple[Chunk, ...]]]
 
@@ -65,15 +68,21 @@ class Tongue(Protocol):
         """An error of the backend's; never raises."""
 
 
+def _as_it_is(exchange: Exchange) -> Exchange:
+    return exchange
+
+
 class Native:
     """The backend is asked in the client's own protocol."""
 
     native = True
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, fitted: Fitted = _as_it_is) -> None:
         self.codec = codec
+        self._fitted = fitted
 
     def ask(self, exchange: Exchange) -> Asked:
+        exchange = self._fitted(exchange)
         return Asked(self.codec.upstream_path(exchange), self.codec.encode_request(exchange), exchange)
 
     def listener(self) -> Listener:
@@ -118,17 +127,18 @@ class Foreign:
 
     native = False
 
-    def __init__(self, client: Speaker, codec: Speaker, to: str) -> None:
+    def __init__(self, client: Speaker, codec: Speaker, to: str, fitted: Fitted = _as_it_is) -> None:
         self.client = client
         self.codec: Codec = codec
         self._speaker = codec
         self._to = to
+        self._fitted = fitted
         self._times = 0
         self._hears: Inward | None = None
 
     def ask(self, exchange: Exchange) -> Asked:
         there = translated(exchange, self.client, self._speaker, self._speaker.protocol, self._to)
-        asked = self.codec.ask_for_usage(there.exchange)
+        asked = self._fitted(self.codec.ask_for_usage(there.exchange))
         self._times += 1
         known = [call.id for message in exchange.messages for call in message.tool_calls]
         self._hears = Inward(
@@ -190,10 +200,10 @@ def _holding(message: Message, protocol: Any) -> Exchange:
     return Exchange(id="", protocol=protocol, model="", stream=False, messages=(message,))
 
 
-def tongue_for(client: Codec, codec: Codec, to: str) -> Tongue | None:
+def tongue_for(client: Codec, codec: Codec, to: str, fitted: Fitted = _as_it_is) -> Tongue | None:
     """How the client's requests are said to the backend `to`, which speaks `codec`; None where they cannot be."""
     if client is codec or client.protocol is codec.protocol:
-        return Native(codec)
+        return Native(codec, fitted)
     if isinstance(client, Translatable) and isinstance(codec, Translatable):
-        return Foreign(client, codec, to)
+        return Foreign(client, codec, to, fitted)
     return None
