@@ -4,9 +4,10 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from engine.access.denial import AMBIGUOUS, Denied
+from engine.world.credentials import OWN_KEY
 from engine.world.http.base import Headers
 
-OWN: Final = b"x-lexgate-key"
+OWN: Final = OWN_KEY
 """A header for the key alone, so that a client's own login can go on to a backend of `api_key: client`."""
 
 _PLAIN: Final = frozenset((b"x-api-key", b"x-goog-api-key", b"api-key"))
@@ -72,11 +73,12 @@ def _bearer(value: bytes) -> str:
 def stripped(headers: Headers, shown: Presented) -> Headers:
     """The headers without the credential: nobody behind the door needs it, and no backend may ever see it.
 
-    Where it came in the header for it alone, the others are the client's own login and stay, but for copies of the key.
+    Where it came in the header for it alone, the others are the client's own login and stay, but for copies of the key;
+    the header itself stays empty, and says that.
     """
     if shown.own:
         secret = shown.text.encode("latin-1", "replace")
-        return [pair for pair in headers if pair[0] != OWN and not (pair[0] in _CARRIERS and secret in pair[1])]
+        return [(OWN, b""), *(each for each in headers if not (each[0] in _CARRIERS and secret in each[1]))]
     return [pair for pair in headers if pair[0] not in _CARRIERS]
 
 
