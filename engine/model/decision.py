@@ -86,6 +86,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     effects: tuple[Patch | SetHeader | Conceal, ...] = ()
     route: ChooseRoute | None = None
     spends: tuple[Spend, ...] = ()
+    shadow_spends: tuple[Spend, ...] = ()
+    """What meters in shadow would take; each has a counter of its own, and refuses nobody."""
     fires: tuple[Fire, ...] = ()
     changes: tuple[StateEffect, ...] = ()
     observations: tuple[tuple[str, ObserveEffect], ...] = ()

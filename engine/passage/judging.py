@@ -36,7 +36,7 @@ from engine.model.phases import Phase
 from engine.passage.reading import STATE, Reading
 from engine.passage.view import Fields, View
 from engine.policy.record import Subject, record_of
-from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage
+from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
 from engine.world import World
 from engine.world.store import base as store
 
@@ -119,6 +119,8 @@ class Judge:
             placeholder=await self._placeholders() if self.reading.restores else None,
         )
         decision = await self._decided(phase, stage, event, facts)
+        if decision.shadow_spends:
+            decision = await self._metered_in_shadow(decision)
         if self._key_is_lost and isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
             decision = msgspec.structs.replace(decision, effect=msgspec.structs.replace(decision.effect, status=503))
         self._after(decision, facts)
@@ -147,7 +149,8 @@ class Judge:
                 raise AssertionError("no action asks questions")
             decision = decided
             if phase is Phase.ATTEMPT and decision.refused:
-                decision = msgspec.structs.replace(decision, spends=())  # what is not tried is not charged
+                # What is not tried is not charged.
+                decision = msgspec.structs.replace(decision, spends=(), shadow_spends=())
             if not (decision.spends or decision.fires or decision.changes):
                 return decision
             try:
@@ -264,6 +267,34 @@ class Judge:
                 return {}
             case _:
                 assert_never(done)
+
+    async def _metered_in_shadow(self, decision: Decision) -> Decision:
+        """The decision with the verdict that each meter in shadow would have given, had it been enforced.
+
+        It counts as it would then, on a counter of its own, so that it knows when it would refuse.
+        """
+        refusing: set[str] = set()
+        for spend in decision.shadow_spends:
+            rule = self.rules.by_name[spend.rule]
+            change = self._spend(counter_name(rule, Mode.SHADOW), spend.take)
+            try:
+                done = await self.world.store.commit([change])
+            except store.StoreDown:
+                self.world.metrics.store_failed("commit")
+                if rule.denies_on_error:
+                    refusing.add(rule.name)
+                continue
+            if not isinstance(done, store.Committed):
+                refusing.add(rule.name)
+            elif isinstance(change, store.Reserve):
+                self.held_slots.append(store.Release(change.meter, change.id))
+        if not refusing:
+            return decision
+        outcomes = tuple(
+            msgspec.structs.replace(each, verdict=VerdictKind.BLOCK) if each.rule in refusing else each
+            for each in decision.outcomes
+        )
+        return msgspec.structs.replace(decision, outcomes=outcomes)
 
     def _spend(self, rule: str, take: Take) -> store.Change:
         key = store.Key("rate", rule, take.key)
@@ -424,6 +455,7 @@ def _refused(
         effect=Block(message, status, code, retry_after),
         effects=(),
         spends=(),
+        shadow_spends=(),
         fires=(),
         changes=(),
         observations=(),

@@ -102,6 +102,7 @@ class Evaluation:
         self.routes: list[tuple[Rule, ChooseRoute]] = []
         self.effects: list[Patch | SetHeader | Conceal] = []
         self.spends: list[Spend] = []
+        self.shadow_spends: list[Spend] = []
         self.fires: list[Fire] = []
         self.changes: list[Remember | Forget | Count | Label] = []
         self.observations: list[tuple[str, Log | Tag | Metric | Notify]] = []
@@ -257,12 +258,14 @@ class Evaluation:
         return changed
 
     def _take(self, found: _Found, effect: Effect) -> None:
-        """One effect: collected where the rule is enforced. Of a shadowed one only the verdict is noted."""
+        """One effect: collected where the rule is enforced. Of a shadowed one the verdict is noted, and what it meters."""
         rule = found.rule
         if type(effect) in STRENGTH:
             self._add_verdict(found, effect)  # type: ignore[arg-type]
             return
         if found.mode is not Mode.ENFORCE:
+            if type(effect) is Take:
+                self.shadow_spends.append(Spend(rule.name, effect))
             return
         match effect:
             case Tag() | Log() | Metric() | Notify():
@@ -335,6 +338,7 @@ class Evaluation:
             effects=tuple(self.effects),
             route=route,
             spends=tuple(self.spends),
+            shadow_spends=tuple(self.shadow_spends),
             fires=tuple(self.fires),
             changes=tuple(self.changes),
             observations=tuple(self.observations),

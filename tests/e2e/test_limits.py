@@ -165,6 +165,41 @@ def test_what_failed_costs_nothing(serve: Serve, provider: OpenAIMock) -> None:
     assert statuses(lexgate.post(asking()) for _ in range(4)) == [500] * 4
 
 
+# --- in shadow -------------------------------------------------------------------------------------------------------
+
+
+def would_have(lexgate: Lexgate, rule: str) -> int:
+    """How often a rule in shadow would have refused."""
+    labels = ('mode="shadow"', 'verdict="block"', f'rule="{rule}"')
+    shown = lexgate.house.world.metrics.render().decode().splitlines()
+    return sum(int(float(line.rpartition(" ")[2])) for line in shown if all(each in line for each in labels))
+
+
+@pytest.mark.parametrize("phase", ["request", "attempt"])
+def test_a_meter_in_shadow_counts_what_it_would_have_refused(serve: Serve, provider: OpenAIMock, phase: str) -> None:
+    """It has a counter of its own: the enforced one beside it goes its own way."""
+    provider.script(*[Reply(text="Yes.")] * 4)
+    of = "requests" if phase == "request" else "tokens"
+    limits = [f"{{rate_limit: {{limit: {limit}, window: 1h, of: {of}}}}}" for limit in (2, 100_000)]
+    lexgate = serve(
+        policy(
+            rule("shadowed", limits[0], phase=phase, more="    mode: shadow\n"),
+            rule("enforced", limits[1], phase=phase),
+        )
+    )
+    assert statuses(lexgate.post(asking()) for _ in range(4)) == [200] * 4
+    assert would_have(lexgate, "p/shadowed") == (2 if phase == "request" else 3)
+    assert would_have(lexgate, "p/enforced") == 0
+
+
+def test_a_slot_in_shadow_is_given_back(serve: Serve, provider: OpenAIMock) -> None:
+    provider.script(*[Reply(text="Yes.")] * 3)
+    one = "{rate_limit: {limit: 1, window: 5m, of: concurrency}}"
+    lexgate = serve(policy(rule("one", one, phase="attempt", more="    mode: shadow\n")))
+    assert statuses(lexgate.post(asking()) for _ in range(3)) == [200] * 3
+    assert would_have(lexgate, "p/one") == 0
+
+
 # --- the store is down -----------------------------------------------------------------------------------------------
 
 
