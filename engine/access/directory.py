@@ -45,8 +45,8 @@ class Directory:
         """When the last look at the store that was answered began."""
         self.teams: dict[str, Scope] = {}
         self.roles: dict[str, Scope] = {}
-        self._told = -LIVES
-        """When another process of this host told of a change: what was looked at before does not count."""
+        self._told = self._seen = 0
+        """How often another process of this host told of a change, and how often it had when the last look began."""
         self._look: asyncio.Task[None] | None = None
         self._poll: asyncio.Task[None] | None = None
         self._used: dict[str, float] = {}
@@ -73,8 +73,8 @@ class Directory:
         """Whether what is known counts: nobody of this host told of a change, and the store was met a moment ago."""
         now = self._timer()
         if self._beacon is not None and self._beacon.rang():
-            self._told = now
-        return self.contact >= self._told and now - self.contact <= LIVES
+            self._told += 1
+        return self._seen == self._told and now - self.contact <= LIVES
 
     async def refresh(self) -> None:
         """Look at the store now; requests that wait at one time share one look. Raises StoreDown."""
@@ -85,7 +85,7 @@ class Directory:
                 await asyncio.shield(self._look)
             except TimeoutError:
                 raise StoreDown("the state store does not answer in time") from None
-            if self.contact >= self._told:
+            if self._seen == self._told:
                 return
 
     async def find(self, id: str) -> KeyRecord | None:
@@ -121,14 +121,14 @@ class Directory:
                     await self._note_use()
 
     async def _ask(self) -> None:
-        began = self._timer()
+        began, told = self._timer(), self._told
         async with asyncio.timeout(PATIENCE):
             found = (await revisions(self._store, REVISION))[REVISION]
             if found != self.revision:
                 teams, roles = await stored_scopes(self._store, TEAMS), await stored_scopes(self._store, ROLES)
                 # What was read is at least as new as the revision, which was read before it.
                 self.teams, self.roles, self.revision = teams, roles, found
-        self.contact = began
+        self.contact, self._seen = began, told
 
     async def _note_use(self) -> None:
         used, self._used = self._used, {}
