@@ -34,6 +34,7 @@ from engine.model.effects import (
 from engine.model.exchange import Protocol
 from engine.model.phases import Phase
 from engine.passage.reading import STATE, Reading
+from engine.passage.sessions import owner_of
 from engine.passage.view import Fields, View
 from engine.policy.record import Subject, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
@@ -332,7 +333,7 @@ class Judge:
         caller = self.view.caller
         match scope:
             case Scope.SESSION:
-                return f"session/{caller.id}/{self.view.session.id}/{self.view.session.thread}"
+                return owner_of(caller.id, self.view.session)
             case Scope.CALLER:
                 return f"caller/{caller.id}"
             case Scope.TEAM:

@@ -6,12 +6,15 @@ request whose history begins with exactly that conversation extends it. Nothing 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
-from engine.model.exchange import Exchange, Message, ToolCall
+from engine.model.exchange import Exchange, Message, Part, ToolCall
 from engine.passage.view import Session, View
 from engine.world import World
 from engine.world.store import base as store
@@ -20,28 +23,46 @@ CHAINS: Final = "chains"
 LOOKED_UP: Final = 16
 """How many of the newest answers of a history are looked for."""
 
-_HEADERS: Final = ("x-session-id", "x-claude-code-session-id", "session-id", "x-session-affinity")
+_BEFORE_METADATA: Final = ("x-session-id", "x-claude-code-session-id")
+_AFTER_METADATA: Final = ("session-id", "thread-id", "x-session-affinity")
+"""Headers in which clients name a session, in the order in which they count. Codex names a thread too (`thread-id`)."""
+
 _LONGEST: Final = 200
+_IN_USER_ID: Final = re.compile(r"user_[^_]*(?:_account_[^_]*)?_session_([A-Za-z0-9-]+)")
+"""`metadata.user_id` as Claude Code wrote it before it was a JSON object."""
+
+
+def owner_of(caller: str, session: Session) -> str:
+    """Whose a session's state is, as a name in the store. No two sessions share one, of whichever callers: what stands
+    between the slashes holds none itself."""
+    return "/".join(("session", quote(caller, safe=""), quote(session.id, safe=""), quote(session.thread, safe="")))
 
 
 def named_session(exchange: Exchange) -> Session | None:
     """The session that the client names: by header, or in `metadata.user_id` as Claude Code does."""
-    headers = exchange.headers
-    for header in _HEADERS[:2]:
-        if value := headers.get(header):
-            return Session(_bounded(f"{header}/{value}"), "explicit", _thread(exchange))
-    if value := _metadata_session(exchange.params.get("metadata")):
-        return Session(_bounded(f"metadata/{value}"), "explicit", _thread(exchange))
-    for header in _HEADERS[2:]:
-        if value := headers.get(header):
-            return Session(_bounded(f"{header}/{value}"), "explicit", _thread(exchange))
+    for source, value in _named(exchange):
+        if value:
+            return Session(_bounded(f"{source}/{value}"), "explicit", _thread(exchange))
     return None
+
+
+def _named(exchange: Exchange) -> Iterator[tuple[str, str]]:
+    """The sources of a session's name, in the order in which they count."""
+    headers = exchange.headers
+    for header in _BEFORE_METADATA:
+        yield header, headers.get(header, "")
+    yield "metadata", _metadata_session(exchange.params.get("metadata"))
+    for header in _AFTER_METADATA:
+        yield header, headers.get(header, "")
 
 
 def _metadata_session(metadata: Any) -> str:
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     if not isinstance(user, str):
         return ""
+    older = _IN_USER_ID.fullmatch(user)
+    if older is not None:
+        return older[1]
     try:
         named = msgspec.json.decode(user)
     except msgspec.DecodeError:
@@ -60,24 +81,34 @@ def _bounded(name: str) -> str:
 
 
 def conversation_digests(messages: Sequence[Message]) -> list[tuple[int, str]]:
-    """For every assistant message, newest last: its place, and the digest of the conversation up to and with it."""
+    """For every answer of the assistant, newest last: its place, and the digest of the conversation up to and with it.
+
+    Messages of the assistant in a row are one answer: in Responses its text and each of its calls are items of their own.
+    """
     state = hashlib.blake2b(digest_size=20)
     found: list[tuple[int, str]] = []
-    for index, message in enumerate(messages):
-        state.update(_said(message.role, message.text, message.tool_calls, message.tool_call_id))
-        if message.role == "assistant":
-            found.append((index, state.copy().hexdigest()))
+    last = -1
+    for answers, group in groupby(messages, key=_is_answer):
+        run = list(group)
+        last += len(run)
+        if answers:
+            text = "".join(message.text for message in run)
+            state.update(_said("assistant", text, [call for message in run for call in message.tool_calls], ""))
+            found.append((last, state.copy().hexdigest()))
+            continue
+        for message in run:
+            state.update(_said(message.role, message.text, message.tool_calls, message.tool_call_id))
     return found
+
+
+def _is_answer(message: Message) -> bool:
+    return message.role == "assistant" and not message.tool_call_id
 
 
 def extended_digest(messages: Sequence[Message], text: str, calls: Iterable[ToolCall]) -> str:
     """The digest of a conversation with the answer that it was given."""
-    answer = Message(role="assistant", tool_calls=tuple(calls))
-    state = hashlib.blake2b(digest_size=20)
-    for message in messages:
-        state.update(_said(message.role, message.text, message.tool_calls, message.tool_call_id))
-    state.update(_said("assistant", text, answer.tool_calls, ""))
-    return state.hexdigest()
+    answer = Message(role="assistant", parts=(Part(kind="text", text=text),), tool_calls=tuple(calls))
+    return conversation_digests((*messages, answer))[-1][1]
 
 
 def _said(role: str, text: str, calls: Sequence[ToolCall], answered: str) -> bytes:
