@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 
@@ -98,6 +99,240 @@ def test_an_openai_client_has_a_conversation_with_tools_at_anthropic(
     assert not any(name.startswith("x-stainless") for name in messages.requests[0].headers)
 
 
+@both
+def test_what_the_model_thought_is_shown(serve: Serve, messages: AnthropicMock, stream: bool) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Thinking("Hm."), Redacted(), Text("Yes.")))
+    answer = asked(lexgate, stream, reasoning_effort="high", max_completion_tokens=40_000)
+    message = answer.choices[0].message
+    assert (message.reasoning_content, message.content) == ("Hm.", "Yes.")
+    assert messages.requests[0].json["thinking"] == {"type": "enabled", "budget_tokens": 16_384}
+
+
+@both
+def test_usage_is_shown_to_a_client_that_asked_and_counted_for_all(
+    serve: Serve, messages: AnthropicMock, stream: bool
+) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("Yes."), usage=(9, 12, 60, 3)))
+    more: dict[str, Any] = {"stream_options": {"include_usage": True}} if stream else {}
+    usage = asked(lexgate, stream, **more).usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (72, 12, 84)
+    assert usage.prompt_tokens_details.cached_tokens == 60
+
+
+def test_usage_is_not_streamed_to_a_client_that_did_not_ask(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("Yes.")))
+    said = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "Go."}], "stream": True}
+    frames = lexgate.post(said).frames
+    assert frames[-1] == "[DONE]"
+    assert all("usage" not in frame for frame in frames[:-1])
+    page = httpx2.get(f"{lexgate.origin}/metrics", trust_env=False).text
+    used = [line for line in page.splitlines() if line.startswith("lexgate_tokens_total") and "claude" in line]
+    assert sorted(line.rpartition(" ")[2] for line in used) == ["12.0", "9.0"]
+
+
+@both
+def test_names_ids_and_free_text_come_back_as_the_client_knows_them(
+    serve: Serve, messages: AnthropicMock, stream: bool
+) -> None:
+    lexgate = to_anthropic(serve, messages)
+    patch = {"type": "custom", "custom": {"name": "apply_patch", "description": "Patches."}}
+    messages.script(reply(Text("Hello.")))
+    asked(lexgate, False, tools=[DOTTED, patch])
+    offered = [tool["name"] for tool in messages.requests[0].json["tools"]]
+    assert offered[0].startswith("fs_read-file_")
+    messages.script(
+        reply(Use(offered[0], '{"command":"x"}'), Use("apply_patch", '{"input":"*** Begin\\n\\u00e9"}'), fragment=3)
+    )
+    body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "Go."}], "tools": [DOTTED, patch]}
+    raw = lexgate.post({**body, "stream": stream})
+    calls = calls_of(raw)
+    assert calls == [("function", "fs.read-file", '{"command":"x"}'), ("custom", "apply_patch", "*** Begin\n\u00e9")]
+
+
+def calls_of(raw: Any) -> list[tuple[str, str, str]]:
+    """Type, name and arguments or input of a choice's calls, streamed or not."""
+    if not raw.headers["content-type"].startswith("text/event-stream"):
+        wires = raw.json["choices"][0]["message"]["tool_calls"]
+    else:
+        wires = []
+        for frame in raw.frames[:-1]:
+            for call in frame["choices"][0]["delta"].get("tool_calls") or []:
+                if call["index"] == len(wires):
+                    wires.append(call)
+                else:
+                    kind = wires[call["index"]]["type"]
+                    field = "input" if kind == "custom" else "arguments"
+                    wires[call["index"]][kind][field] += call[kind][field]
+    named = [(wire["type"], wire[wire["type"]]) for wire in wires]
+    return [(kind, inner["name"], inner.get("arguments", inner.get("input"))) for kind, inner in named]
+
+
+def test_a_call_without_arguments_has_an_empty_object(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Use("bash"), Use("bash", '{"command":"x"}')))
+    calls = asked(lexgate, True, tools=[BASH]).choices[0].message.tool_calls
+    assert [call.function.arguments for call in calls] == ["{}", '{"command":"x"}']
+
+
+def test_what_does_not_come_across_is_said(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("Yes.")))
+    body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "Go."}], "temperature": 1.7}
+    raw = lexgate.post({**body, "seed": 4, "logit_bias": {"1": 2}})
+    assert raw.status == 200
+    assert sorted(raw.headers["x-lexgate-dropped"].split(", ")) == ["logit_bias", "seed"]
+    assert messages.requests[0].json["temperature"] == 1
+    line = next(each for each in lexgate.logs if each["event"] == "request translated with losses")
+    assert sorted(line["dropped"]) == ["logit_bias", "seed"]
+
+
+def test_what_cannot_come_across_is_refused_with_its_name(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    with pytest.raises(openai.BadRequestError) as refused:
+        asked(lexgate, False, n=3)
+    assert refused.value.code == "not_translatable"
+    assert refused.value.param == "n"
+    assert "The backend 'claude' is asked in the protocol anthropic" in refused.value.message
+    assert messages.requests == []
+
+
+def test_pictures_and_documents_come_across(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("A cat.")))
+    content = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="}},
+    ]
+    asked(lexgate, False, messages=[{"role": "user", "content": content}])
+    blocks = messages.requests[0].json["messages"][0]["content"]
+    assert [block["type"] for block in blocks] == ["text", "image", "image", "document"]
+    assert [block["source"]["type"] for block in blocks[1:]] == ["base64", "url", "base64"]
+
+
+FAILURES: Any = [
+    (401, openai.AuthenticationError, 401),
+    (429, openai.RateLimitError, 429),
+    (529, openai.InternalServerError, 503),
+]
+
+
+@both
+@pytest.mark.parametrize(("status", "kind", "seen"), FAILURES, ids=["401", "429", "529"])
+def test_errors_of_anthropic_are_errors_of_openai(
+    serve: Serve, messages: AnthropicMock, stream: bool, status: int, kind: type[openai.APIStatusError], seen: int
+) -> None:
+    lexgate = to_anthropic(serve, messages)
+    headers = {"retry-after": "7", "anthropic-ratelimit-requests-limit": "5"}
+    messages.script(reply(status=status, error="Not now.", headers=headers))
+    with pytest.raises(kind) as failed:
+        asked(lexgate, stream)
+    assert failed.value.status_code == seen
+    assert failed.value.response.headers["retry-after"] == "7"
+    assert not any(name.startswith("anthropic-") for name in failed.value.response.headers)
+    assert failed.value.body == {**failed.value.body, "message": "Not now."}  # type: ignore[dict-item]
+
+
+def test_an_overload_in_the_middle_of_the_stream_is_an_error_of_openai(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("One two three four."), fails_after=4))
+    with pytest.raises(openai.APIError):
+        asked(lexgate, True)
+
+
+@both
+def test_a_cut_answer_is_never_a_whole_one(serve: Serve, messages: AnthropicMock, stream: bool) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("One two three four."), cut_after=4))
+    with pytest.raises(openai.APIError):
+        asked(lexgate, stream)
+
+
+STEER = """
+version: 1
+policy: shell
+rules:
+  - id: no-wipe
+    phase: tool_call
+    match: {tool: bash}
+    when: any(tool.shell.commands[?program == 'rm'])
+    actions: [{steer: {message: "Do not delete; list instead."}}]
+"""
+REDACT = """
+version: 1
+policy: names
+patterns:
+  codenames: {bluefalcon: '(?i)\\bbluefalcon\\b'}
+rules:
+  - {id: in, phase: request, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}
+  - {id: results, phase: tool_result, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}
+  - {id: out, phase: text, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}
+"""
+
+
+@both
+def test_a_refused_call_is_steered_at_anthropic_with_its_thoughts(
+    serve: Serve, messages: AnthropicMock, stream: bool
+) -> None:
+    """With thinking on, Anthropic refuses a turn of calls that does not begin with what it thought, signed."""
+    lexgate = to_anthropic(serve, messages, STEER)
+    wipe = Use("bash", '{"command":"rm -rf /"}', "toolu_wipe")
+    messages.script(
+        reply(Thinking("Wipe it."), Text("I clean up."), wipe), reply(Text("Listing."), Use("bash", '{"command":"ls"}'))
+    )
+    question: list[Any] = [{"role": "user", "content": "Tidy."}]
+    more: dict[str, Any] = {"tools": [BASH], "reasoning_effort": "low", "max_completion_tokens": 9_000}
+    answer = asked(lexgate, stream, messages=question, **more)
+    message = answer.choices[0].message
+    assert message.content == "I clean up.\n\nListing."
+    assert [json.loads(call.function.arguments) for call in message.tool_calls] == [{"command": "ls"}]
+    steered = messages.requests[1].json["messages"]
+    assert [block["type"] for block in steered[1]["content"]] == ["thinking", "text", "tool_use"]
+    assert steered[2]["content"][0]["content"] == "Do not delete; list instead."
+    messages.script(reply(Text("Done.")))
+    history = [
+        *question,
+        message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"}),
+        {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "a.txt"},
+    ]
+    asked(lexgate, stream, messages=history, **more)
+    put_back = messages.requests[2].json["messages"]
+    assert put_back[:3] == steered[:3]
+
+
+@both
+def test_names_are_redacted_both_ways(serve: Serve, messages: AnthropicMock, stream: bool) -> None:
+    lexgate = to_anthropic(serve, messages, REDACT)
+    messages.script(reply(Text("It is bluefalcon indeed."), piece=3))
+    answer = asked(lexgate, stream, messages=[{"role": "user", "content": "Is bluefalcon it?"}])
+    assert answer.choices[0].message.content == "It is [name] indeed."
+    assert b"bluefalcon" not in messages.requests[0].body
+
+
+@both
+def test_a_route_fails_over_from_one_protocol_to_the_other(
+    serve: Serve, provider: OpenAIMock, messages: AnthropicMock, stream: bool
+) -> None:
+    backends = {
+        "openai": {"protocol": "openai", "base_url": provider.base_url, "api_key": "k", "models": ["gpt-*"]},
+        "claude": {"protocol": "anthropic", "base_url": messages.base_url, "api_key": "key", "models": ["claude-*"]},
+    }
+    route = {"default_route": "openai:gpt-4o|claude:claude-sonnet-4-5", "default_models": ["any"]}
+    lexgate = serve(STEER, settings={"backends": backends, **route})
+    provider.script(Reply(status=503))
+    wipe = Use("bash", '{"command":"rm -rf /"}')
+    messages.script(reply(wipe), reply(Text("From Claude.")))
+    answer = asked(lexgate, stream, model="any", tools=[BASH])
+    assert answer.choices[0].message.content == "From Claude."
+    assert len(provider.requests) == 1
+    provider.script(Reply(text="From OpenAI."))
+    assert asked(lexgate, stream, model="any", tools=[BASH]).choices[0].message.content == "From OpenAI."
+
+
 # --- Anthropic's client, OpenAI's backend ----------------------------------------------------------------------------
 
 
@@ -130,3 +365,133 @@ def test_an_anthropic_client_has_a_conversation_with_tools_at_openai(
     ]
     assert sent["messages"][4]["content"] == "Error: no such"
     assert not any(name.startswith("anthropic-") for name in provider.requests[0].headers)
+
+
+@both
+def test_what_another_model_thought_is_shown_and_does_not_come_back(
+    serve: Serve, provider: OpenAIMock, stream: bool
+) -> None:
+    lexgate = serve()
+    provider.script(Reply(text="Yes.", reasoning="Hm."), Reply(text="Again."))
+    first = told(lexgate, stream)
+    assert [(block.type, getattr(block, "thinking", "")) for block in first.content] == [
+        ("thinking", "Hm."),
+        ("text", ""),
+    ]
+    history: list[Any] = [
+        {"role": "user", "content": "Tidy."},
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": "And?"},
+    ]
+    told(lexgate, stream, messages=history)
+    assert b"Hm." not in provider.requests[1].body
+
+
+@both
+def test_a_refused_call_is_steered_at_openai(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    lexgate = serve(STEER)
+    provider.script(
+        Reply(text="I clean up.", calls=(Call("bash", '{"command":"rm -rf /"}', "call_wipe"),), fragment=2),
+        Reply(text="Listing.", calls=(Call("bash", '{"command":"ls"}'),)),
+    )
+    answer = told(lexgate, stream, tools=[TOOL])
+    assert "".join(block.text for block in answer.content if block.type == "text") == "I clean up.\n\nListing."
+    assert [block.input for block in answer.content if block.type == "tool_use"] == [{"command": "ls"}]
+    assert answer.stop_reason == "tool_use"
+    sent = provider.requests[1].json["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool"]
+    assert (sent[2]["tool_call_id"], sent[2]["content"]) == ("call_wipe", "Do not delete; list instead.")
+
+
+ERRORS: Any = [
+    (401, anthropic.AuthenticationError, 401, "authentication_error"),
+    (429, anthropic.RateLimitError, 429, "rate_limit_error"),
+    (503, anthropic.InternalServerError, 529, "overloaded_error"),
+]
+
+
+@both
+@pytest.mark.parametrize(("status", "kind", "seen", "named"), ERRORS, ids=["401", "429", "503"])
+def test_errors_of_openai_are_errors_of_anthropic(
+    serve: Serve,
+    provider: OpenAIMock,
+    stream: bool,
+    status: int,
+    kind: type[anthropic.APIStatusError],
+    seen: int,
+    named: str,
+) -> None:
+    lexgate = serve()
+    provider.script(Reply(status=status, error="Not now.", headers={"retry-after": "7", "openai-version": "x"}))
+    with pytest.raises(kind) as failed:
+        told(lexgate, stream)
+    assert failed.value.status_code == seen
+    assert failed.value.response.headers["retry-after"] == "7"
+    assert "openai-version" not in failed.value.response.headers
+    assert failed.value.response.json()["error"]["type"] == named
+
+
+@both
+def test_a_cut_answer_of_openai_is_never_a_whole_message(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    lexgate = serve()
+    provider.script(Reply(text="One two three four.", cut_after=3))
+    with pytest.raises(anthropic.APIError):
+        told(lexgate, stream)
+
+
+def test_calls_that_interleave_are_told_one_after_the_other(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = serve()
+    deltas = [
+        {"role": "assistant", "tool_calls": [_piece(0, "a", "bash", "")]},
+        {"tool_calls": [_piece(1, "b", "bash", "")]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"command":"x"}'}}]},
+        {"tool_calls": [{"index": 1, "function": {"arguments": '{"command":"y"}'}}]},
+    ]
+    frames = [{"choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    frames.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    wire = [b"data: " + json.dumps({"id": "c", **frame}).encode() + b"\n\n" for frame in frames]
+    provider.script(Reply(frames=(*wire, b"data: [DONE]\n\n")))
+    answer = told(lexgate, True, tools=[TOOL])
+    assert [(block.id, block.input) for block in answer.content] == [("a", {"command": "x"}), ("b", {"command": "y"})]
+    assert answer.stop_reason == "tool_use"
+
+
+def _piece(index: int, id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@both
+def test_claude_codes_words_come_across(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    """Cache marks, a system message in the middle, a long user id, thinking and an answer by a schema."""
+    lexgate = serve()
+    provider.script(Reply(text="Yes."))
+    mark = {"cache_control": {"type": "ephemeral"}}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    told(
+        lexgate,
+        stream,
+        model="gpt-5.1",
+        system=[{"type": "text", "text": "You are.", **mark}, {"type": "text", "text": "Be brief."}],
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "Go.", **mark}]},
+            {"role": "system", "content": "It is late."},
+        ],
+        metadata={"user_id": json.dumps({"device_id": "d" * 60, "session_id": "s" * 30})},
+        thinking={"type": "adaptive"},
+        output_config={"effort": "max", "format": {"type": "json_schema", "schema": schema}},
+        extra_query={"beta": "true"},
+    )
+    received = provider.requests[0]
+    assert received.path == "/v1/chat/completions"
+    assert [message["role"] for message in received.json["messages"]] == ["system", "user", "system"]
+    assert received.json["messages"][0]["content"] == "You are.\n\nBe brief."
+    assert len(received.json["user"]) == 32
+    assert received.json["reasoning_effort"] == "xhigh"
+    assert received.json["response_format"]["json_schema"] == {"name": "answer", "schema": schema, "strict": True}
+    assert received.json["max_completion_tokens"] == 512
+    assert b"cache_control" not in received.body

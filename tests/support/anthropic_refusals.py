@@ -49,6 +49,7 @@ BLOCKS: Final[Mapping[str, frozenset[str]]] = {
 }
 TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 CACHE_MARKS: Final = 4
 LEAST_BUDGET: Final = 1024
 
@@ -83,6 +84,17 @@ def _refusals(request: Mapping[str, Any], counting: bool) -> Iterator[str]:
             yield "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
         if not counting and thinking["budget_tokens"] >= request["max_tokens"]:
             yield "`max_tokens` must be greater than `thinking.budget_tokens`"
+        yield from _of_unthought_turns(request["messages"])
+    if thinking.get("type") in ("enabled", "adaptive"):
+        if request.get("temperature", 1) != 1:
+            yield "`temperature` may only be set to 1 when thinking is enabled."
+        if "top_k" in request:
+            yield "`top_k` must be unset when thinking is enabled."
+        if (request.get("tool_choice") or {}).get("type") in ("any", "tool"):
+            yield "Thinking may not be enabled when tool_choice forces tool use."
+    format = (request.get("output_config") or {}).get("format")
+    if format is not None:
+        yield from _of_format(format["schema"])
     yield from _of_tools(request)
     if isinstance(system := request.get("system"), list):
         yield from _of_blocks(system, "system", "system")
@@ -92,12 +104,51 @@ def _refusals(request: Mapping[str, Any], counting: bool) -> Iterator[str]:
         yield f"A maximum of 4 blocks with cache_control may be provided. Found {marks}."
 
 
+def _of_unthought_turns(messages: list[Any]) -> Iterator[str]:
+    """With a budget, the calls that the newest results answer must stand behind what was thought."""
+    for place in range(len(messages) - 1, -1, -1):
+        content = messages[place].get("content")
+        blocks = content if isinstance(content, list) else []
+        if messages[place]["role"] == "assistant":
+            kinds = [block.get("type") for block in blocks]
+            if "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking"):
+                yield (
+                    f"messages.{place}.content.0.type: Expected `thinking` or `redacted_thinking`, but found "
+                    f"`{kinds[0]}`. When `thinking` is enabled, a final `assistant` message must start with a thinking block."
+                )
+            return
+        if not any(block.get("type") == "tool_result" for block in blocks):
+            return
+
+
+def _of_format(schema: Any) -> Iterator[str]:
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _of_format(each)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        yield "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
+    for word in ("minimum", "maximum", "minLength", "maxLength", "multipleOf", "oneOf", "$schema"):
+        if word in schema:
+            yield f"output_config.format.schema: property '{word}' is not supported"
+    for word in ("items", "anyOf", "allOf"):
+        yield from _of_format(schema.get(word))
+    for word in ("properties", "$defs"):
+        yield from _of_format(list((schema.get(word) or {}).values()))
+
+
 def _of_tools(request: Mapping[str, Any]) -> Iterator[str]:
     tools, choice = request.get("tools") or [], request.get("tool_choice")
     names = [tool.get("name", "") for tool in tools]
     for place, tool in enumerate(tools):
         if tool.get("type", "custom") == "custom" and "input_schema" not in tool:
             yield f"tools.{place}.custom.input_schema: Field required"
+        schema = tool.get("input_schema") or {"type": "object"}
+        if schema.get("type") != "object":
+            yield f"tools.{place}.custom.input_schema.type: Field required"
+        if schema.keys() & {"oneOf", "allOf", "anyOf"}:
+            yield f"tools.{place}.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level"
         if not TOOL_NAME.fullmatch(tool.get("name", "")):
             yield f"tools.{place}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
     if len(set(names)) != len(names):
@@ -110,6 +161,9 @@ def _of_tools(request: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_messages(messages: list[Any]) -> Iterator[str]:
     asked: list[str] = []
+    known: set[str] = set()
+    if messages[0].get("role") == "assistant":
+        yield 'messages: first message must use the "user" role'
     for place, message in enumerate(messages):
         at, role, content = f"messages.{place}", message.get("role"), message.get("content")
         if role not in BLOCKS:
@@ -139,6 +193,13 @@ def _of_messages(messages: list[Any]) -> Iterator[str]:
         if sorted(kinds, reverse=True) != kinds:
             yield f"{at}: `tool_result` blocks must come first"
         asked = [block["id"] for block in blocks if block.get("type") == "tool_use"]
+        if known & set(asked) or len(set(asked)) < len(asked):
+            yield f"{at}: `tool_use` ids must be unique"
+        known |= set(asked)
+        last = blocks[-1] if blocks else {}
+        ends = role == "assistant" and place == len(messages) - 1 and last.get("type") == "text"
+        if ends and last["text"] != last["text"].rstrip():
+            yield "messages: final assistant content cannot end with trailing whitespace"
 
 
 def _of_blocks(blocks: list[Any], at: str, role: str) -> Iterator[str]:
@@ -150,6 +211,9 @@ def _of_blocks(blocks: list[Any], at: str, role: str) -> Iterator[str]:
             yield f"{at}: text content blocks must be non-empty"
         if kind == "thinking" and block.get("signature") != signature_of(block["thinking"]):
             yield f"{at}.{place}: Invalid `signature` in `thinking` block"
+        source = block.get("source") or {}
+        if kind == "image" and source.get("type") == "base64" and source["media_type"] not in IMAGES:
+            yield f"{at}.{place}.image.source.base64.media_type: Input should be {', '.join(IMAGES)}"
         if kind == "tool_use":
             if not ID.fullmatch(block.get("id", "")):
                 yield f"{at}.{place}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"

@@ -49,6 +49,10 @@ ROLES: Final = ("system", "assistant", "user", "function", "tool", "developer")
 PARTS: Final = frozenset(("text", "image_url", "input_audio", "file", "refusal"))
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 ID_LENGTH: Final = 40
+USER_LENGTH: Final = 64
+STOPS: Final = 4
+NOT_OF_A_MESSAGE: Final = ("cache_control", "is_error", "signature", "thinking", "thought_signature")
+"""What other protocols write into a message."""
 
 Refusal = tuple[str, str | None, str | None]
 """Message, param, code."""
@@ -73,6 +77,13 @@ def _refusals(request: Mapping[str, Any]) -> Iterator[Refusal]:
         return
     yield from _of_messages(messages)
     yield from _of_tools(request)
+    if len(request.get("user") or "") > USER_LENGTH:
+        yield ("Invalid 'user': string too long.", "user", "string_above_max_length")
+    if isinstance(stop := request.get("stop"), list) and len(stop) > STOPS:
+        yield ("Invalid 'stop': array too long.", "stop", "array_above_max_length")
+    format = request.get("response_format") or {}
+    if format.get("type") == "json_schema" and format["json_schema"].get("strict"):
+        yield from _of_strict(format["json_schema"]["schema"])
     if request.get("stream_options") is not None and request.get("stream") is not True:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         yield (message, "stream_options", None)
@@ -104,6 +115,9 @@ def _of_messages(messages: list[Any]) -> Iterator[Refusal]:
                 )
         elif open_calls:
             yield _unanswered(open_calls)
+        for name in NOT_OF_A_MESSAGE:
+            if name in message:
+                yield (f"Unrecognized key: '{name}'", f"messages[{place}].{name}", "unknown_parameter")
         yield from _of_content(message, place)
         calls = message.get("tool_calls")
         if calls == []:
@@ -143,6 +157,8 @@ def _of_content(message: Mapping[str, Any], place: int) -> Iterator[Refusal]:
         for part in content:
             if part.get("type") not in PARTS:
                 yield (f"Invalid value: '{part.get('type')}'.", at, "invalid_value")
+            if message.get("role") in ("tool", "system", "assistant") and part.get("type") not in ("text", "refusal"):
+                yield (f"Invalid value: '{part.get('type')}'. Supported values are: 'text'.", at, "invalid_value")
             if part.get("type") == "text" and not part.get("text"):
                 yield (f"Invalid '{at}': text content blocks must be non-empty.", at, "invalid_value")
     elif not isinstance(content, str):
@@ -166,6 +182,8 @@ def _of_tools(request: Mapping[str, Any]) -> Iterator[Refusal]:
             continue
         name = tool[kind]["name"]
         names.append(name)
+        if kind == "function" and (schema := tool[kind].get("parameters")):
+            yield from _of_parameters(schema, name, place)
         if not NAME.fullmatch(name):
             at = f"tools[{place}].{kind}.name"
             yield (f"Invalid '{at}': string does not match pattern.", at, "invalid_value")
@@ -177,3 +195,26 @@ def _of_tools(request: Mapping[str, Any]) -> Iterator[Refusal]:
             if name not in names:
                 message = f"Tool choice '{name}' not found in 'tools' parameter."
                 yield (f"Invalid value for 'tool_choice': {message}", "tool_choice", None)
+
+
+def _of_parameters(schema: Mapping[str, Any], name: str, place: int) -> Iterator[Refusal]:
+    at = f"tools[{place}].function.parameters"
+    if schema.get("type") != "object":
+        message = f"Invalid schema for function '{name}': schema must be a JSON Schema of 'type: \"object\"'."
+        yield (message, at, "invalid_function_parameters")
+    for each in (schema.get("properties") or {}).values():
+        if each.get("type") == "array" and "items" not in each:
+            message = f"Invalid schema for function '{name}': array schema missing items."
+            yield (message, at, "invalid_function_parameters")
+
+
+def _of_strict(schema: Any) -> Iterator[Refusal]:
+    if schema.get("type") != "object":
+        return
+    if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(schema["properties"]):
+        message = (
+            "Invalid schema for response_format: 'additionalProperties' is required to be supplied and to be false."
+        )
+        yield (message, "response_format", None)
+    for each in schema["properties"].values():
+        yield from _of_strict(each)

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from engine.codecs.base import BadAnswer
 from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
 from engine.codecs.text_pairs import paired
-from engine.model.exchange import Answer, Choice, Exchange, ToolCall
+from engine.model.exchange import Answer, Choice, Exchange, Part, ToolCall
 
-from .blocks import decode_blocks, encode_content, text_of
+from .blocks import ALTERED, decode_blocks, encode_content, text_of
 from .usage import decode_usage, encode_usage
 
 _CANONICAL: Final[Mapping[str, str]] = {
@@ -88,6 +90,8 @@ def encode_answer(answer: Answer, exchange: Exchange) -> bytes:
     if answer.model:
         encoded["model"] = answer.model
     choice = answer.choices[0] if answer.choices else Choice()
+    if not isinstance(answer.wire, dict):
+        choice = replace(choice, parts=tuple(_shown(part) for part in choice.parts))
     came = encoded["content"]
     if (choice.parts, choice.tool_calls) != decode_blocks(came):
         encoded["content"] = encode_content(choice.parts, choice.tool_calls, came)
@@ -95,6 +99,13 @@ def encode_answer(answer: Answer, exchange: Exchange) -> bytes:
     if answer.usage is not None:
         encoded["usage"] = encode_usage(answer.usage)
     return encode_json(encoded)
+
+
+def _shown(part: Part) -> Part:
+    """What another provider's model thought is shown as thinking that does not come back: nobody here can sign it."""
+    if part.kind != "reasoning" or part.wire is not None:
+        return part
+    return replace(part, wire={"type": "thinking", "thinking": part.text, "signature": ALTERED})
 
 
 def envelope(exchange: Exchange) -> dict[str, Any]:
