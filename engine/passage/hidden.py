@@ -15,6 +15,7 @@ from engine.model.exchange import Exchange, Message, Part, ToolCall
 from engine.world.store import base as store
 
 SPACE: Final = "hidden"
+_PROOFS: Final = ("encrypted_content", "signature", "data", "id")
 
 
 class HiddenTurn(msgspec.Struct, frozen=True):
@@ -69,13 +70,25 @@ def put_back(exchange: Exchange, found: dict[int, bytes]) -> Exchange:
 
 
 def _without(message: Message, turn: HiddenTurn) -> Message:
-    """The message without what the refused turns had said, which now stands in messages of their own."""
-    if not turn.before:
-        return message
-    others = tuple(part for part in message.parts if part.kind != "text")
-    text = message.text.removeprefix(turn.before) if message.text.startswith(turn.before) else turn.text
-    parts = (*others, Part(kind="text", text=text)) if text else others
-    return msgspec.structs.replace(message, parts=parts)
+    """The message without what the refused turns had said and thought, which now stands in messages of their own."""
+    proofs = {proof for hidden in turn.messages for part in hidden.parts for proof in _proofs(part)}
+    parts = tuple(part for part in message.parts if proofs.isdisjoint(_proofs(part))) if proofs else message.parts
+    if turn.before:
+        others = tuple(part for part in parts if part.kind != "text")
+        text = message.text.removeprefix(turn.before) if message.text.startswith(turn.before) else turn.text
+        parts = (*others, Part(kind="text", text=text)) if text else others
+    return message if parts is message.parts else msgspec.structs.replace(message, parts=parts)
+
+
+def _proofs(part: Part) -> Sequence[str]:
+    """By what a thought is known again: what its provider signed or encrypted of it, and the id that it has there."""
+    if part.kind not in ("reasoning", "opaque"):
+        return ()
+    wire = getattr(part.wire, "item", part.wire)
+    if isinstance(wire, dict) and isinstance(wire.get("item"), dict):
+        wire = wire["item"]
+    found = [wire.get(field) for field in _PROOFS] if isinstance(wire, dict) else []
+    return [proof for proof in (part.signature, *found) if isinstance(proof, str) and proof]
 
 
 def refused_turn(text: str, thoughts: Sequence[Part], results: Sequence[tuple[ToolCall, str]]) -> tuple[Message, ...]:

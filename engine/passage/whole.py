@@ -1,6 +1,7 @@
 """A whole answer: read to its end, governed as a stream of one chunk a channel, and said again where a rule changed it."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -10,6 +11,8 @@ from engine.model.exchange import (
     Answer,
     Chunk,
     Exchange,
+    Message,
+    Part,
 )
 from engine.passage.answers import CHANNEL_OF, chunks_of, rebuilt, replaced_by, with_said
 from engine.passage.attempts import Attempts
@@ -67,7 +70,7 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
         raise
     finally:
         await attempts.close()
-    answer = _with_earlier_words(passage, rebuilt(answer, before, after))
+    answer = _with_earlier_words(passage, rebuilt(answer, before, after), native=attempts.tongue.native)
     message = await passage.judge_response(governor)
     if message is not None:
         answer = replaced_by(answer, message)
@@ -84,15 +87,30 @@ async def _untouched(passage: Passage, body: bytes, headers: Headers, attempts: 
     return Reply(200, passage.headers(JSON, headers), body)
 
 
-def _with_earlier_words(passage: Passage, answer: Answer) -> Answer:
-    """What refused turns said to the client stands in front of what the last one says, as in a stream."""
+def _with_earlier_words(passage: Passage, answer: Answer, *, native: bool) -> Answer:
+    """What refused turns said to the client stands in front of what the last one says, as in a stream.
+
+    Their thoughts keep the objects that they came in (`native`: which are the client's own), where no rule changed them.
+    """
     if not passage.turns or not answer.choices:
         return answer
     first = answer.choices[0]
     parts = first.parts
     for kind, channel in CHANNEL_OF.items():
         earlier = "".join(each.text(channel) for each in passage.answers[:-1])
-        if earlier:
+        thoughts = _thoughts(passage.turns) if kind == "reasoning" and native else ()
+        if thoughts and "".join(part.text for part in thoughts) == earlier:
+            parts = (*thoughts, *parts)
+        elif earlier:
             parts = with_said(parts, kind, earlier + first.said(kind))
     choices = (replace(first, parts=parts), *answer.choices[1:])
     return replace(answer, choices=choices, usage=passage.shown(answer.usage), body=None)
+
+
+def _thoughts(turns: Sequence[Message]) -> tuple[Part, ...]:
+    return tuple(
+        part
+        for message in turns
+        for part in message.parts
+        if part.kind in ("reasoning", "opaque") and part.wire is not None
+    )

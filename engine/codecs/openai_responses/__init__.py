@@ -10,10 +10,13 @@ from typing import Final
 import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
+from engine.codecs.neutral import Carried
 from engine.codecs.openai_chat.problem import decode_problem, encode_problem
 from engine.model.exchange import Answer, Exchange, Protocol, Usage
 
 from .answer import decode_answer, encode_answer
+from .lift import lift
+from .lower import lower
 from .request import decode_request, encode_request
 from .stream_reader import Reader
 from .stream_writer import Writer
@@ -98,3 +101,9 @@ class OpenAIResponses:
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """From the response at the end, of which the tail may hold only the last part."""
         return usage_in(tail)
+
+    def lift(self, exchange: Exchange) -> Carried:
+        return lift(exchange)
+
+    def lower(self, exchange: Exchange) -> Carried:
+        return lower(exchange)

@@ -3,16 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.codecs.base import BadAnswer, Problem
+import msgspec
+
+from engine.codecs.base import BadAnswer
 from engine.codecs.json_text import MalformedJson, decode_json_leniently, encode_json
 from engine.codecs.text_pairs import paired
-from engine.model.exchange import Answer, Choice, Exchange, ToolCall
+from engine.model.exchange import Answer, Choice, Exchange, Part, ToolCall
 
 from .calls import is_call
 from .items import decode_output, encode_output
-from .places import OWN, text_of, type_of
+from .places import ALTERED, OWN, Place, text_of, type_of
 from .tools import names_in_spaces
 from .usage import decode_usage, encode_usage
+
+replace = msgspec.structs.replace
 
 _REASONS: Final[Mapping[str, str]] = {"max_output_tokens": "length"}
 _ON_THE_WIRE: Final[Mapping[str, str]] = {"length": "max_output_tokens"}
@@ -45,16 +49,6 @@ def write_finish(target: dict[str, Any], finish: str, calls: Sequence[ToolCall])
         target["incomplete_details"] = {"reason": _ON_THE_WIRE.get(finish, finish)}
 
 
-def failure_of(wire: Mapping[str, Any]) -> Problem | None:
-    """What a response that says 200 and failed reports."""
-    error = wire.get("error")
-    if wire.get("status") not in ("failed", "cancelled") and not isinstance(error, dict):
-        return None
-    error = error if isinstance(error, dict) else {}
-    message = text_of(error.get("message")) or f"the response is {wire.get('status')}"
-    return Problem(status=502, message=message, kind="server_error", code=text_of(error.get("code")) or None)
-
-
 def decode_answer(body: bytes) -> Answer:
     """Raises BadAnswer where there is no answer in it: not JSON (also a cut body), or without `output`."""
     try:
@@ -66,6 +60,8 @@ def decode_answer(body: bytes) -> Answer:
         body = encode_json(wire)
     if not isinstance(wire, dict) or not isinstance(wire.get("output"), list):
         raise BadAnswer("the upstream's answer has no 'output'")
+    if wire.get("status") in ("failed", "cancelled"):
+        raise BadAnswer(f"the upstream says that its answer {wire['status']}: {_failure_of(wire)}")
     parts, calls = decode_output(wire["output"])
     choice = Choice(parts=parts, tool_calls=calls, finish=decode_finish(wire, calls), wire=wire)
     return Answer(
@@ -76,6 +72,11 @@ def decode_answer(body: bytes) -> Answer:
         body=body,
         wire=wire,
     )
+
+
+def _failure_of(wire: Mapping[str, Any]) -> str:
+    error = wire.get("error")
+    return text_of(error.get("message")) if isinstance(error, dict) else ""
 
 
 def encode_answer(answer: Answer, exchange: Exchange) -> bytes:
@@ -92,7 +93,8 @@ def encode_answer(answer: Answer, exchange: Exchange) -> bytes:
     choice = answer.choices[0] if answer.choices else Choice()
     output = came.get("output") or []
     if (choice.parts, choice.tool_calls) != decode_output(output):
-        items = encode_output(choice.parts, choice.tool_calls, output, names_in_spaces(exchange))
+        parts = tuple([_shown(part, exchange.id, place) for place, part in enumerate(choice.parts)])
+        items = encode_output(parts, choice.tool_calls, output, names_in_spaces(exchange))
         encoded["output"] = [finished(item, exchange.id, place) for place, item in enumerate(items)]
     if isinstance(came.get("output_text"), str):
         encoded["output_text"] = choice.said("text")
@@ -102,6 +104,15 @@ def encode_answer(answer: Answer, exchange: Exchange) -> bytes:
     if answer.usage is not None:
         encoded["usage"] = encode_usage(answer.usage)
     return encode_json(encoded)
+
+
+def _shown(part: Part, id: str, place: int) -> Part:
+    """A thought that another provider had, as reasoning that a client may show, and that goes back to none."""
+    if part.kind != "reasoning" or part.wire is not None:
+        return part
+    summary = [{"type": "summary_text", "text": part.text}]
+    item = {"id": f"rs{OWN}{id}_{place}", "type": "reasoning", "summary": summary, "encrypted_content": ALTERED}
+    return replace(part, wire=Place(item, ("summary", 0)))
 
 
 def finished(item: Any, id: str, place: int) -> Any:

@@ -145,6 +145,8 @@ def encode_call(call: ToolCall, names: Mapping[str, tuple[str, str]]) -> dict[st
         encoded["call_id" if "call_id" in item else "id"] = call.id
     if call.name != before.name and "name" in item:
         encoded["name"] = call.name
+    if encoded.get("status") == "in_progress":
+        encoded["status"] = "completed"  # as it was when it began
     return with_arguments(encoded, call.arguments) if call.arguments != before.arguments else encoded
 
 

@@ -170,7 +170,7 @@ def encode_output(parts: Sequence[Part], calls: Sequence[ToolCall], came: Sequen
     return [item for _, item in ordered]
 
 
-def _restored(parts: Iterable[Part]) -> Iterator[Part]:
+def restored(parts: Iterable[Part]) -> Iterator[Part]:
     """The parts of a turn that was kept in a store, whose places have become plain objects there."""
     item: Any = None
     for part in parts:
@@ -184,7 +184,7 @@ def _restored(parts: Iterable[Part]) -> Iterator[Part]:
 def _by_item(parts: Iterable[Part]) -> Iterator[tuple[Any, list[Part]]]:
     item: Any = None
     inner: list[Part] = []
-    for part in _restored(parts):
+    for part in restored(parts):
         whole = _item_of(part)
         if inner and whole is item and whole is not None:
             inner.append(part)

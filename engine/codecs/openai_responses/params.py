@@ -62,7 +62,7 @@ def _write(encoded: dict[str, Any], name: str, value: Any, *, gone: bool = False
     elif held:
         encoded[field] = {**(value if isinstance(value, dict) else {}), **held}
     else:
-        encoded[field] = _flat(value, "function") if name == "tool_choice" else value
+        encoded[field] = _flat(_flat(value, "function"), "custom") if name == "tool_choice" else value
 
 
 def _has(encoded: Mapping[str, Any], outer: str, inner: str) -> bool:

@@ -17,6 +17,11 @@ class Nested(msgspec.Struct, frozen=True):
     space: Any
     tool: Any
 
+    @property
+    def full_name(self) -> str:
+        """The name that tells it from tools of the same name in other namespaces."""
+        return f"{text_of(self.space.get('name'))}__{text_of(self.tool.get('name'))}"
+
 
 def decode_tools(wires: Sequence[Mapping[str, Any]]) -> tuple[Tool, ...]:
     return tuple([tool for wire in wires for tool in _decode(wire)])
@@ -46,12 +51,14 @@ def _tool(wire: Mapping[str, Any], name: str, source: Any) -> Tool:
 
 
 def names_in_spaces(exchange: Exchange) -> dict[str, tuple[str, str]]:
-    """The namespace and the own name of tools that stand in one."""
-    return {
-        tool.name: (text_of(tool.wire.space.get("name")), text_of(tool.wire.tool.get("name")))
-        for tool in exchange.tools
-        if isinstance(tool.wire, Nested)
-    }
+    """The namespace and the own name of tools that stand in one, also by the name that tells two of the same name apart."""
+    found: dict[str, tuple[str, str]] = {}
+    for tool in exchange.tools:
+        if isinstance(tool.wire, Nested):
+            names = text_of(tool.wire.space.get("name")), text_of(tool.wire.tool.get("name"))
+            found.setdefault(tool.name, names)
+            found.setdefault(tool.wire.full_name, names)
+    return found
 
 
 def encode_tools(tools: Sequence[Tool]) -> list[Any]:
