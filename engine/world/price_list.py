@@ -100,13 +100,17 @@ class PriceList:
         """Where the prices are from: package and version."""
         return self._file.source
 
+    def has(self, provider: str) -> bool:
+        """Whether the list knows a provider by this name."""
+        return provider in self._file.providers
+
     def provider_at(self, base_url: str) -> str:
         """The provider that a URL belongs to; "" for one that the list does not know."""
         return next((name for pattern, name in self._urls if pattern.match(base_url)), "")
 
     def prices(self, provider: str, model: str) -> Sequence[Timed]:
         """The tariffs of a model, of which the last that holds counts, else the first; none where it is not listed."""
-        if provider not in self._file.providers:
+        if not self.has(provider):
             return ()
         name = model.lower()
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
