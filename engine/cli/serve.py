@@ -1,11 +1,13 @@
 """`policy serve`: run the endpoint."""
 
+import asyncio
 import contextlib
 import errno
 import json
 import math
 import os
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -16,18 +18,21 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from engine import __version__
-from engine.diagnostics import LexgateError
+from engine.access.opening import require_admin
+from engine.diagnostics import ConfigurationError, LexgateError, Where, error
+from engine.opening import open_registry
 from engine.server.app import make_app
 from engine.server.edge import Edge
 from engine.settings import Loaded, load_settings
+from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world.logs import configure
 from engine.world.redaction import known_secrets
 
+from .connection import Bounds, Connection
+
 _HANDED_OVER: Final = "_LEXGATE_SERVE"
 """How the arguments reach the worker processes."""
-KEEP_ALIVE: Final = 75
-"""Seconds that an idle connection is kept: longer than clients' pools keep theirs, so that none is closed under a request."""
 _LOG: Final = structlog.get_logger("lexgate")
 
 
@@ -57,11 +62,14 @@ def command(
     loaded = load_settings(config, os.environ, given)
     settings = loaded.settings
     configure(settings.log, secrets=known_secrets(settings))
+    _check_tls(settings)
     with _listening(settings.server.host, settings.server.port) as listener:
         listening = listener.getsockname()[1]
         if sys.stderr.isatty():
             click.echo(_banner(loaded, listening), err=True)
         if settings.server.workers > 1:
+            if settings.server.mode == "team":  # said once and here, not by every worker again and again
+                asyncio.run(_require_admin(settings))
             os.environ[_HANDED_OVER] = json.dumps({"config": str(config) if config else None, "overrides": given})
             _LOG.info("serving", host=settings.server.host, port=listening, workers=settings.server.workers)
             Multiprocess(_uvicorn_config("engine.cli.serve:worker", settings), sockets=[listener]).run()
@@ -69,6 +77,11 @@ def command(
         edge = make_app(loaded)
         with contextlib.suppress(KeyboardInterrupt):
             _run(edge, _Server(_uvicorn_config(edge, settings)), listener)
+
+
+async def _require_admin(settings: Settings) -> None:
+    async with open_registry(settings) as registry:
+        await require_admin(registry)
 
 
 def _run(edge: Edge, server: uvicorn.Server, listener: socket.socket) -> None:
@@ -96,6 +109,22 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _check_tls(settings: Settings) -> None:
+    """The certificate and its key can be used. Raises ConfigurationError."""
+    tls = settings.server.tls
+    if tls is None:
+        return
+    password = tls.key_password.reveal() if tls.key_password is not None else ""  # never asked for on a terminal
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.resolve(tls.cert), settings.resolve(tls.key), lambda: password
+        )
+    except (OSError, ValueError) as problem:
+        message = f"the certificate cannot be used: {problem}"
+        help = "cert and key are PEM files that belong together, relative to the configuration file"
+        raise ConfigurationError([error(CONTRADICTION, message, Where("server.tls"), help)]) from problem
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A bound socket, made before anything is loaded. Raises Unbindable."""
     try:
@@ -116,19 +145,25 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _uvicorn_config(application: Any, settings: Settings) -> uvicorn.Config:
+    server = settings.server
+    Connection.bounds = Bounds.of(server)
+    tls = server.tls
     return uvicorn.Config(
         application,
         factory=isinstance(application, str),
         workers=settings.server.workers,
         loop="auto",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=math.ceil(server.keep_alive),
+        ssl_certfile=settings.resolve(tls.cert) if tls is not None else None,
+        ssl_keyfile=settings.resolve(tls.key) if tls is not None else None,
+        ssl_keyfile_password=tls.key_password.reveal() if tls is not None and tls.key_password is not None else None,
         timeout_graceful_shutdown=math.ceil(settings.server.drain),
     )
 
@@ -140,13 +175,14 @@ def worker() -> Edge:
     environ = {name: value for name, value in os.environ.items() if name != _HANDED_OVER}
     loaded = load_settings(config, environ, [(path, text) for path, text in handed["overrides"]])
     configure(loaded.settings.log, secrets=known_secrets(loaded.settings))
+    Connection.bounds = Bounds.of(loaded.settings.server)
     return make_app(loaded)
 
 
 def _banner(loaded: Loaded, port: int) -> str:
     settings = loaded.settings
     host = f"[{settings.server.host}]" if ":" in settings.server.host else settings.server.host
-    url = f"http://{host}:{port}"
+    url = f"{'https' if settings.server.tls is not None else 'http'}://{host}:{port}"
     backends = ", ".join(settings.served_backends)
     return (
         f"Lexgate {__version__} · {settings.server.mode} mode · backends: {backends}\n"
