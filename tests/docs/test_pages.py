@@ -15,6 +15,7 @@ OWN_TEST: Final = {ROOT / "docs/writing-policies.md"}
 """Pages whose blocks have a test of their own."""
 _YAML: Final = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _IS_POLICY: Final = re.compile(r"^version: 1$", re.MULTILINE)
+_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _IS_CONFIGURATION: Final = re.compile(r"\A(server|policies|packs|backends):")
 
 
@@ -42,4 +43,5 @@ def test_a_policy_that_is_shown_has_no_findings_and_passes_its_tests(
 def test_a_configuration_that_is_shown_loads(text: str, tmp_path: Path) -> None:
     file = tmp_path / "lexgate.yaml"
     file.write_text(text, encoding="utf-8")
-    assert load_settings(file, {"OPENAI_API_KEY": "sk-not-a-key"}).file == file
+    variables = {name: "sk-not-a-key" for name in _VARIABLE.findall(text)}
+    assert load_settings(file, variables).file == file
