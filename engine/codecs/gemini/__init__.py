@@ -6,16 +6,18 @@ of its official SDKs.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from engine.codecs.base import Problem, StreamReader, StreamWriter
-from engine.codecs.json_text import encode_json
+from engine.codecs.neutral import Carried
 from engine.model.exchange import Answer, Exchange, Protocol, Usage
 
 from .answer import decode_answer, encode_answer
+from .lift import lift
+from .lower import lower
 from .problem import decode_problem, encode_problem
 from .request import decode_request, encode_request, streams_as_array, upstream_path
 from .stream_reader import Reader
@@ -58,6 +60,12 @@ class Gemini:
 
     def encode_request(self, exchange: Exchange) -> bytes:
         return encode_request(exchange)
+
+    def lift(self, exchange: Exchange) -> Carried:
+        return lift(exchange)
+
+    def lower(self, exchange: Exchange) -> Carried:
+        return lower(exchange)
 
     def upstream_path(self, exchange: Exchange) -> str:
         return upstream_path(exchange)
@@ -108,18 +116,3 @@ class Gemini:
                 continue
             return decode_usage(wire)
         return None
-
-    def encode_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
-        """`/v1beta/models`; what is not known of a model is not said."""
-        return encode_json({"models": [_model(model) for model in models]})
-
-
-def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    id = model["id"]
-    return {
-        "name": f"models/{id}",
-        "baseModelId": id,
-        "version": "",
-        "displayName": id,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
-    }
