@@ -43,5 +43,5 @@ def test_a_policy_that_is_shown_has_no_findings_and_passes_its_tests(
 def test_a_configuration_that_is_shown_loads(text: str, tmp_path: Path) -> None:
     file = tmp_path / "lexgate.yaml"
     file.write_text(text, encoding="utf-8")
-    variables = {name: "sk-not-a-key" for name in _VARIABLE.findall(text)}
+    variables = dict.fromkeys(_VARIABLE.findall(text), "sk-not-a-key")
     assert load_settings(file, variables).file == file
