@@ -31,6 +31,7 @@ from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps, Store
+from engine.world.store.watch import WatchedStore
 from engine.world.tokenizers import open_tokenizers
 from engine.world.world import key_refusals
 
@@ -49,7 +50,8 @@ _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 async def open_house(settings: Settings, metrics: Metrics | None = None) -> House:
     """The world of a configuration. Must run in the event loop that serves. Raises ConfigurationError, StoreError."""
     metrics = metrics or Metrics(__version__)
-    store = await _open_store(settings)
+    store = WatchedStore(await _open_store(settings), str(settings.state))
+    store.show(metrics)
     audit = None
     if settings.audit.path:
         path = settings.resolve(settings.audit.path)
@@ -79,7 +81,8 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
 async def _open_store(settings: Settings) -> Store:
     sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
     hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
-    spaces = {"chains": sessions, "hidden": hidden, USED: Cap(per_owner=Caps().records, in_all=Caps().records)}
+    by_id = Cap(per_owner=settings.responses.entries, in_all=settings.responses.entries)
+    spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: Cap(per_owner=Caps().records, in_all=Caps().records)}
     return await open_store(_store_url(settings), caps=Caps(spaces=spaces))
 
 

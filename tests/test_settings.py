@@ -308,6 +308,9 @@ def test_secrets_compare_and_hide() -> None:
     assert Secret("ä") != Secret("b")
     assert (str(Secret("a")), repr(Secret("a"))) == ("***", "Secret('***')")
     assert str(SecretUrl("redis://:pw@h")) == "redis://:***@h"
+    assert str(SecretUrl("postgresql://h/d?user=u&password=pw&sslmode=require")) == (
+        "postgresql://h/d?user=u&password=***&sslmode=require"
+    )
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     compiler = status.get("compiler", {})
     if compiler.get("deaths"):
         yield "compiler", f"died {plural(compiler['deaths'], 'time')}, and was started again"
+    if isinstance(store := status.get("store"), dict):
+        yield "state", f"{store.get('url', '')}{'' if store.get('up', True) else '  does not answer'}"
     if status.get("watching") is False:
         yield "reload", "off: edits are not noticed"
     yield "version", str(status.get("version", ""))

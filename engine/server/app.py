@@ -62,7 +62,7 @@ def metrics(state: State) -> Response[bytes]:
 def policy_status(state: State) -> Response[bytes]:
     """Which rules are in force, from which sources, and what is wrong with those that are not."""
     live: Live = state.edge.live
-    status = {"version": __version__, **live.status()}
+    status = {"version": __version__, **live.status(), "store": state.edge.house.world.store_status()}
     return Response(msgspec.json.encode(status), media_type=MediaType.JSON)
 
 

@@ -11,7 +11,7 @@ from engine.settings.backend_checks import BACKEND_CHECKS, Finding
 from engine.settings.judge import CONTRADICTION, Steps, closest
 from engine.settings.model import Settings
 
-STATE_SCHEMES: Final = ("memory", "sqlite", "postgresql", "redis")
+STATE_SCHEMES: Final = ("memory", "sqlite", "postgresql", "redis", "rediss", "valkey", "valkeys")
 
 
 def contradictions(settings: Settings, where: Callable[[Steps], Where]) -> list[Diagnostic]:

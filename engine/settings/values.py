@@ -11,6 +11,7 @@ _SIZE_UNITS: Final = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*(?=@)")
+_PASSWORD_PARAMETER = re.compile(r"([?&][a-z_]*password=)[^&#]*", re.IGNORECASE)
 
 
 class Secret:
@@ -46,7 +47,7 @@ class SecretUrl(Secret):
     __slots__ = ()
 
     def __str__(self) -> str:
-        return _PASSWORD.sub(r"\1:***", self._value)
+        return _PASSWORD_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***", self._value))
 
 
 class Size(int):

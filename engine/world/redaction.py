@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 import re2
@@ -90,10 +90,11 @@ def known_secrets(settings: Any) -> Iterator[str]:
         case SecretUrl():
             url = settings.reveal()
             try:
-                password = urlsplit(url).password
+                parts = urlsplit(url)
+                passwords = [parts.password, *[value for name, value in parse_qsl(parts.query) if "password" in name]]
             except ValueError:
-                password = url
-            if password:
+                passwords = [url]
+            for password in filter(None, passwords):
                 yield from (password, unquote(password), url)
         case Secret():
             if settings.reveal() != "client":  # not a key, but the word for the caller's own

@@ -112,6 +112,10 @@ class World:
         """Send a webhook beside the exchange."""
         self.outbound.notify(rule, url, body)
 
+    def store_status(self) -> Mapping[str, Any]:
+        """Which store this process uses, without its password, and whether it answered when it was asked last."""
+        return {"url": str(self.settings.state), "up": getattr(self.store, "is_up", True)}
+
     async def aclose(self) -> None:
         """Finish what was begun: webhooks, records, connections, state."""
         await self.outbound.close()

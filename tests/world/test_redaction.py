@@ -126,4 +126,5 @@ def test_every_secret_of_the_settings_is_known() -> None:
     known = set(known_secrets(settings))
     assert {"first-key", "header-secret", "pr%40xy-pass", "pr@xy-pass", "redis-pass"} <= known
     assert "client" not in known
+    assert "in-query" in set(known_secrets(SecretUrl("postgresql://host/db?password=in-query")))
     assert set(known_secrets(Settings())) == set()
