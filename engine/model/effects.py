@@ -61,6 +61,8 @@ class VerdictKind(IntEnum):
     HOLD = 4
     BLOCK = 5
 
+    __hash__ = int.__hash__  # looked up for every decision; an enumeration's own is a call of Python code
+
     def __str__(self) -> str:
         return self.name.lower()
 

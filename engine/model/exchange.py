@@ -24,6 +24,8 @@ class Protocol(StrEnum):
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
 
+    __hash__ = str.__hash__  # looked up for every exchange; an enumeration's own is a call of Python code
+
 
 class Media(msgspec.Struct, frozen=True, kw_only=True):
     """An image, a sound or a document: one of `data` (base64), `url` and `file_id` (the provider's own object) is set."""

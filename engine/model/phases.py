@@ -14,3 +14,6 @@ class Phase(StrEnum):
     TOOL_CALL = "tool_call"
     RESPONSE = "response"
     DONE = "done"
+
+    # Phases are looked up several times an event, and an enumeration's own hash is a call of Python code.
+    __hash__ = str.__hash__

@@ -22,6 +22,7 @@ _ALL: Final[Mapping[str, frozenset[str]]] = {
     name: frozenset(struct.__struct_fields__) for name, struct in SECTIONS.items()
 }
 _WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_NAMES: Final = {phase: phase.value for phase in Phase}
 _HIDDEN_HEADERS: Final = frozenset({"cookie", "set-cookie", "host"})
 
 
@@ -104,7 +105,7 @@ class View:
 
     def event(self, phase: Phase, wanted: Fields, **sections: Mapping[str, Any]) -> dict[str, Any]:
         """An event of a phase; `sections` are those that belong to this event alone (`tool`, `text`, ...)."""
-        event: dict[str, Any] = {"phase": phase.value}
+        event: dict[str, Any] = {"phase": _NAMES[phase]}
         for name, fields in wanted.items():
             given = sections.get(name)
             event[name] = given if given is not None else self._section(name, fields)

@@ -1,6 +1,6 @@
 """The decision record: what was decided of one event and why, as data for audit, explain and replay."""
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,8 @@ from engine.model.effects import Block, Op, Respond, Steer, Tag, VerdictKind
 from engine.model.phases import Phase
 
 from .schema import DIALECT
+
+_VERDICTS: Final = {kind: str(kind) for kind in VerdictKind}
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,9 +100,9 @@ def record_of(decision: Decision, *, id: str, at: str, subject: Subject, facts: 
         "seed": facts.seed,
         "facts": facts_record(facts),
         "outcomes": [outcome_record(each) for each in decision.outcomes],
-        "verdict": str(decision.verdict),
+        "verdict": _VERDICTS[decision.verdict],
         "by": decision.by,
-        "budget": [_spend_record(each) for each in decision.spends],
+        "budget": [_spend_record(each) for each in decision.spends] if decision.spends else [],
         "tags": {each.name: each.value for _, each in decision.observations if isinstance(each, Tag)},
     }
     match decision.effect:
@@ -120,13 +122,13 @@ def outcome_record(outcome: Outcome) -> OutcomeRecord:
         "rule": outcome.rule,
         "outcome": outcome.outcome,
         "mode": outcome.mode,
-        "because": [_because_record(each) for each in outcome.because],
+        "because": [_because_record(each) for each in outcome.because] if outcome.because else [],
         "actions": list(outcome.actions),
-        "patch": [op_record(each) for each in outcome.patch],
+        "patch": [op_record(each) for each in outcome.patch] if outcome.patch else [],
         "latency_us": outcome.latency_us,
     }
     if outcome.verdict is not VerdictKind.ALLOW:
-        record["verdict"] = str(outcome.verdict)
+        record["verdict"] = _VERDICTS[outcome.verdict]
     if outcome.error:
         record["error"] = outcome.error
     return record

@@ -21,6 +21,8 @@ class Stage(StrEnum):
     ADMISSION = "admission"
     MAIN = "main"
 
+    __hash__ = str.__hash__  # looked up for every event; an enumeration's own is a call of Python code
+
 
 class LimitRead(msgspec.Struct, frozen=True):
     """A counter that must be known before an event is decided: how often the rule acted for `key` within `every`."""

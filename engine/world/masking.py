@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Any, Final, Literal, TypeAlias, assert_never
 
 import msgspec
 
@@ -28,6 +28,7 @@ Cover: TypeAlias = Callable[[Any], Any]
 Redact: TypeAlias = Callable[[str], str]
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+_CONTAINERS: Final = (dict, list)
 
 
 def shape(text: str) -> str:
@@ -76,6 +77,8 @@ def _walker(content: Any, cover: Cover) -> Callable[[Any], Any]:
         of_each = _walker(each, cover)
 
         def walk_all(value: Any) -> Any:
+            if value.__class__ in _CONTAINERS and not value:
+                return value
             if isinstance(value, msgspec.Struct):
                 value = msgspec.to_builtins(value)
             if isinstance(value, dict):
