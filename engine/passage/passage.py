@@ -24,6 +24,7 @@ from engine.passage.hidden import HiddenTurn, kept, key_of, refused_turn
 from engine.passage.judging import Judge
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply
 from engine.passage.sessions import remember_chain
+from engine.passage.unread import Unread
 from engine.passage.view import response_section
 from engine.policy.ruleset import POLICY_ERROR
 from engine.world.http.base import Headers
@@ -50,6 +51,8 @@ class Passage:
         """The answers of the model so far; all but the last were refused by steering."""
         self.turns: list[Message] = []
         """What the refused answers and the results of their calls are in the backend's history."""
+        self.unread: Unread | None = None
+        """What is kept of a stream that no rule reads, while it flows."""
         self.replaced: str | None = None
         self.began = False
         self.ended = "cancelled"
@@ -72,9 +75,15 @@ class Passage:
 
     def estimated(self) -> Usage | None:
         """About what the last answer used, where it was broken off before it said so; None where nothing came of it."""
-        if not self.answers or self.answers[-1].usage is not None:
+        if self.unread is not None:
+            said = self.unread.said()
+        elif self.answers and self.answers[-1].usage is None:
+            said = self.answers[-1].size
+        else:
             return None
-        return Usage(input=self.view.count(self.view.exchange), output=self.answers[-1].size // 4)
+        exchange = self.view.exchange
+        output = self.world.estimates.output_tokens(self.view.taken.model or exchange.model, said)
+        return Usage(input=self.view.count(exchange), output=output)
 
     def shown(self, usage: Usage | None) -> Usage | None:
         """The input of the last attempt, and the output that the client received."""

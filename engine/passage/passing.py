@@ -43,8 +43,3 @@ class Passing:
                 self.passed.append(whole)
                 yield whole
         self.ended = True
-
-    @property
-    def tail(self) -> bytes:
-        """The end of what was passed, in which usage is looked for."""
-        return b"".join(self.passed[-4:])

@@ -26,10 +26,8 @@ from engine.passage.governor import Governor
 from engine.passage.passage import Passage, choices_of, refused_late
 from engine.passage.passing import Passing, whole_events
 from engine.passage.replies import Reply, stream_kind
+from engine.passage.unread import Unread
 from engine.world.http.base import Response, TransportError
-
-TAIL: Final = 16_384
-"""Bytes at the end of an unread stream in which its usage is looked for."""
 
 _CALL: Final = (CallOpened, CallDelta)
 
@@ -120,14 +118,15 @@ async def _raw(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncGen
     """A stream that no rule reads: the bytes that came, event by event. Of its end, the usage is noted."""
     response = await attempts.begin(sent)
     events = streams_events(passage.codec, passage.view.exchange)
-    tail = rest = b""
+    unread = passage.unread = Unread(passage.codec)
+    rest = b""
     async for data in _bytes_of(response, attempts):
         # Half an event is no use to a client; and where the upstream breaks, nothing could follow it.
         whole, rest = whole_events(rest + data if rest else data) if events else (data, b"")
         if whole:
-            tail = (tail + whole)[-TAIL:] if len(whole) < TAIL else whole[-TAIL:]
+            unread.add(whole)
             yield whole
-    usage = passage.codec.usage_in_tail(tail + rest)
+    usage = unread.usage(rest)
     passage.bill(usage)
     await attempts.end(usage)
     await passage.done("", usage)
@@ -160,13 +159,16 @@ async def _governed_stream(
             source = _bytes_of(response, attempts)
             listener = attempts.tongue.listener()
             if passes and attempts.tongue.native and not passage.turns:
-                passing = Passing(passage.codec)
+                passing, unread = Passing(passage.codec), Unread(passage.codec)
+                passage.unread = unread
                 async for data in passing.until_call(source):
+                    unread.add(data)
                     yield data
                 if passing.ended:
-                    await _passed_through(passage, passing, attempts)
+                    await _passed_through(passage, unread, attempts)
                     yield passing.rest
                     return
+                passage.unread = None
                 await _caught_up(passing.passed, listener, governor, writer)
                 source = _preceded(passing.rest, source)
             async for frames in _frames(listener, source, attempts):
@@ -256,9 +258,9 @@ async def _caught_up(passed: Sequence[bytes], listener: Listener, governor: Gove
             writer.write(await governor.feed(chunks), frame)
 
 
-async def _passed_through(passage: Passage, passing: Passing, attempts: Attempts) -> None:
+async def _passed_through(passage: Passage, unread: Unread, attempts: Attempts) -> None:
     """The stream held no call: nothing of it concerned a rule."""
-    usage = passage.codec.usage_in_tail(passing.tail)
+    usage = unread.usage()
     passage.bill(usage)
     await attempts.end(usage)
     await passage.done("", usage)

@@ -25,6 +25,11 @@ rules:
     phase: text
     actions: [{redact: {patterns: {word: 'never'}}}]
 """
+CALLS = """
+version: 1
+policy: calls
+rules: [{id: no-wipe, phase: tool_call, match: {tool: bash}, when: "tool.args.command == 'rm'", actions: [{steer: No.}]}]
+"""
 
 
 def leave_before_an_answer(lexgate: Lexgate, provider: OpenAIMock, *, stream: bool) -> None:
@@ -97,8 +102,9 @@ def _rendered(lexgate: Lexgate) -> Any:
     return render
 
 
-def test_what_was_used_before_the_client_left_is_counted(serve: Serve, provider: OpenAIMock) -> None:
-    lexgate = serve(TOKENS)
+@pytest.mark.parametrize("policy", ["", CALLS, TOKENS], ids=["unread", "read for its calls", "tokens"])
+def test_what_was_used_before_the_client_left_is_counted(serve: Serve, provider: OpenAIMock, policy: str) -> None:
+    lexgate = serve(*filter(None, [policy]))
     text = "One " + "word " * 200
     leave_inside_a_stream(lexgate, provider, Reply(text=text, gate=Gate(), gate_before=180))
     eventually(lambda: is_idle(lexgate) and tokens_used(lexgate) > 150)
