@@ -1,6 +1,6 @@
 """The actions: one typed function each. Importing this room fills the registry."""
 
-from . import drop_messages, header, inject, observe, rate_limit, redact, route, set, state, tools, verdicts
+from . import drop_messages, header, inject, observe, pipe, rate_limit, redact, route, set, state, tools, verdicts
 from .registry import ACTIONS, Action, Kind, Moment, Pass
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "header",
     "inject",
     "observe",
+    "pipe",
     "rate_limit",
     "redact",
     "route",
