@@ -32,6 +32,7 @@ from engine.passage.judging import Judge
 from engine.passage.passage import Passage
 from engine.passage.reading import reading_of
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply, readable, stream_kind
+from engine.passage.responses_by_id import continued, remembering
 from engine.passage.routing import NotServed, with_model
 from engine.passage.sessions import identify, remember_chain
 from engine.passage.streamed import streamed_answer
@@ -50,6 +51,7 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     decode = COUNTERS[codec.protocol].decode_count_request if incoming.counts else codec.decode_request
     try:
         exchange = decode(incoming.body, id=incoming.id, headers=headers, query=incoming.query, path=incoming.path)
+        exchange = await continued(exchange, incoming, house.world)
     except BadRequest as bad:
         house.world.log.info(
             "exchange refused", request=incoming.id, status=bad.problem.status, reason=bad.problem.code or "bad_request"
@@ -59,7 +61,8 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     now = house.world.clock()
     exchange = replace(exchange, received=int(now))
     view = View(exchange, incoming.caller, now, house.shell_tools, house.world.estimates.tokens)
-    return await _reply(Passage(incoming, Judge(reading, view, house.world), house))
+    passage = Passage(incoming, Judge(reading, view, house.world), house)
+    return await remembering(passage, await _reply(passage))
 
 
 async def _reply(passage: Passage) -> Reply:

@@ -153,6 +153,11 @@ class Governor:
     def cut(self) -> bool:
         return self.error is not None or (bool(self._cut) and self.complete)
 
+    @property
+    def withheld(self) -> bool:
+        """The model made calls that did not go out."""
+        return len(self._calls.get(0, ())) > len(self.went_out)
+
     # -- chunks --
 
     async def feed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:

@@ -331,6 +331,13 @@ class Steer(Section, frozen=True, kw_only=True):
     entries: Annotated[int, Meta(ge=1, description="Hidden turns kept at most.")] = 10_000
 
 
+class Responses(Section, frozen=True, kw_only=True):
+    """Answers of OpenAI Responses that a client goes on from by their id."""
+
+    ttl: Annotated[Seconds, Meta(description="How long an id is known, and what is kept under it.")] = Seconds(86_400)
+    entries: Annotated[int, Meta(ge=1, description="Ids of responses and of their items known at most.")] = 20_000
+
+
 class Limits(Section, frozen=True, kw_only=True):
     """Bounds of what one process holds."""
 
@@ -427,6 +434,9 @@ class Settings(Section, frozen=True, kw_only=True):
     audit: Annotated[Audit, Meta(description="The log of decisions.")] = Audit()
     record: Annotated[Record, Meta(description="Recorded exchanges.")] = Record()
     stream: Annotated[Stream, Meta(description="Streams to clients.")] = Stream()
+    responses: Annotated[
+        Responses, Meta(description="Answers of OpenAI Responses that a client goes on from by their id.")
+    ] = Responses()
     steer: Annotated[Steer, Meta(description="Asking the model again after a refused tool call.")] = Steer()
     limits: Annotated[Limits, Meta(description="Bounds of what one process holds.")] = Limits()
     outbound: Annotated[Outbound, Meta(description="Calls that a policy may make.")] = Outbound()

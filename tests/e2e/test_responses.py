@@ -415,3 +415,111 @@ def test_a_backend_that_speaks_messages_serves_the_client(serve: Serve, stream: 
         history.append({"type": "function_call_output", "call_id": first.output[-1].call_id, "output": "a file"})
         second = ask(lexgate, stream, input=history, reasoning={"effort": "medium"}, max_output_tokens=4096)
         assert second.output_text == "Done."
+
+
+# --- going on from an answer by its id -------------------------------------------------------------------------------
+
+
+@both
+def test_a_caller_goes_on_from_its_own_answers(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
+    """The provider has the conversation: the request reaches it as it came."""
+    lexgate = served(serve, provider, REDACT)
+    provider.script(reply(Text("One.")), reply(Text("Two.")))
+    first = ask(lexgate, stream)
+    second = ask(lexgate, stream, input="And?", previous_response_id=first.id)
+    assert second.output_text == "Two."
+    assert provider.requests[1].json["previous_response_id"] == first.id
+    assert provider.requests[1].json["input"] == "And?"
+
+
+@both
+def test_an_id_that_the_caller_never_got_is_unknown(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
+    """The provider knows it, from somebody else: it is not even asked."""
+    lexgate = served(serve, provider)
+    provider.memory.responses["resp_of_another"] = []
+    provider.memory.items.add("msg_of_another")
+    with pytest.raises(openai.BadRequestError) as raised:
+        ask(lexgate, stream, previous_response_id="resp_of_another")
+    assert (raised.value.code, raised.value.param) == ("previous_response_not_found", "previous_response_id")
+    with pytest.raises(openai.NotFoundError):
+        ask(lexgate, stream, input=[{"type": "item_reference", "id": "msg_of_another"}])
+    with pytest.raises(openai.BadRequestError):
+        ask(lexgate, stream, conversation="conv_1")
+    assert provider.requests == []
+
+
+@both
+def test_items_are_referred_to_by_the_caller_that_got_them(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
+    lexgate = served(serve, provider)
+    provider.script(reply(Text("One.")), reply(Text("Two.")))
+    first = ask(lexgate, stream)
+    reference = {"type": "item_reference", "id": first.output[0].id}
+    assert ask(lexgate, stream, input=[reference, {"role": "user", "content": "And?"}]).output_text == "Two."
+    assert provider.requests[1].json["input"][0] == reference
+
+
+@both
+def test_what_is_not_to_be_stored_is_not_known(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
+    lexgate = served(serve, provider)
+    provider.script(reply(Text("One.")))
+    first = ask(lexgate, stream, store=False)
+    with pytest.raises(openai.BadRequestError):
+        ask(lexgate, stream, previous_response_id=first.id)
+
+
+@both
+def test_a_client_goes_on_from_an_answer_that_was_steered(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
+    """The provider has another answer under the id that the client was given: the conversation is sent as it was."""
+    lexgate = served(serve, provider, STEER)
+    provider.script(
+        reply(Text("Zero.")),
+        reply(Thought(("Hm.",)), WIPE),
+        reply(Thought(("Well.",)), Text("Listing."), Call("bash", '{"command":"ls"}')),
+        reply(Text("Done.")),
+    )
+    zero = ask(lexgate, stream)
+    first = ask(lexgate, stream, previous_response_id=zero.id)
+    result = {"type": "function_call_output", "call_id": first.output[-1].call_id, "output": "a file"}
+    assert ask(lexgate, stream, input=[result], previous_response_id=first.id).output_text == "Done."
+    sent = provider.requests[-1].json
+    assert sent["previous_response_id"] == zero.id
+    assert [item.get("type", "message") for item in sent["input"]] == [
+        *("message", "reasoning", "function_call", "function_call_output"),
+        *("reasoning", "message", "function_call", "function_call_output"),
+    ]
+
+
+@both
+def test_a_client_goes_on_from_an_answer_of_which_a_call_was_blocked(
+    serve: Serve, provider: ResponsesMock, stream: bool
+) -> None:
+    lexgate = served(serve, provider, BLOCK)
+    provider.script(reply(Text("I clean up."), WIPE), reply(Text("Fine.")))
+    first = ask(lexgate, stream)
+    assert ask(lexgate, stream, input="Go on.", previous_response_id=first.id).output_text == "Fine."
+    assert [item.get("content", "") for item in provider.requests[1].json["input"]][-1] == "Go on."
+
+
+@both
+def test_the_conversation_is_kept_for_a_backend_that_keeps_none(serve: Serve, stream: bool) -> None:
+    """Rules see all of it again."""
+    with OpenAIMock(api_key="key") as chat:
+        backend = {"protocol": "openai", "base_url": chat.base_url, "api_key": "key", "models": ["*"]}
+        lexgate = serve(REDACT, settings={"backends": {"chat": backend}})
+        chat.script(
+            ChatReply(text="Listing.", calls=(ChatCall("bash", '{"command":"ls"}', "call_a"),)),
+            ChatReply(text="Two files."),
+            ChatReply(text="Goodbye."),
+        )
+        first = ask(lexgate, stream, input="About bluefalcon")
+        result = {"type": "function_call_output", "call_id": "call_a", "output": "bluefalcon.txt"}
+        second = ask(lexgate, stream, input=[result], previous_response_id=first.id)
+        third = ask(lexgate, stream, input="Bye.", previous_response_id=second.id)
+        assert (second.output_text, third.output_text) == ("Two files.", "Goodbye.")
+        assert [(each["role"], each.get("content")) for each in chat.requests[2].json["messages"]] == [
+            ("user", "About [name]"),
+            ("assistant", "Listing."),
+            ("tool", "[name].txt"),
+            ("assistant", "Two files."),
+            ("user", "Bye."),
+        ]
