@@ -69,9 +69,12 @@ class _Model(msgspec.Struct, frozen=True):
     prices: list[dict[str, Any]]
 
 
-class _Provider(msgspec.Struct, frozen=True):
+class _Place(msgspec.Struct, frozen=True):
     url: str
-    models: list[msgspec.Raw]
+
+
+class _Provider(msgspec.Struct, frozen=True):
+    models: list[_Model]
     also: list[str] = []
 
 
@@ -84,7 +87,7 @@ class PriceList:
     """The shipped list. Nothing is fetched: prices of models that are newer are the operator's to set."""
 
     def __init__(self) -> None:
-        self._providers: dict[str, tuple[_Provider, Sequence[_Model]]] = {}
+        self._providers: dict[str, _Provider] = {}
 
     @cached_property
     def _file(self) -> _File:
@@ -92,8 +95,8 @@ class PriceList:
 
     @cached_property
     def _urls(self) -> Sequence[tuple[re.Pattern[str], str]]:
-        pages = ((name, msgspec.json.decode(raw, type=_Provider)) for name, raw in self._file.providers.items())
-        return [(re.compile(page.url), name) for name, page in pages]
+        places = ((name, msgspec.json.decode(raw, type=_Place)) for name, raw in self._file.providers.items())
+        return [(re.compile(place.url), name) for name, place in places]
 
     @property
     def source(self) -> str:
@@ -115,20 +118,18 @@ class PriceList:
         name = model.lower()
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
         for each in (name, dashed) if dashed != name else (name,):
-            for holder in (provider, *self._of(provider)[0].also):
+            for holder in (provider, *self._of(provider).also):
                 if holder in self._file.providers and (found := self._named(holder, each)):
                     return [_timed(price) for price in found.prices]
         return ()
 
     def _named(self, provider: str, model: str) -> _Model | None:
-        return next((each for each in self._of(provider)[1] if _fits(each.match, model)), None)
+        return next((each for each in self._of(provider).models if _fits(each.match, model)), None)
 
-    def _of(self, provider: str) -> tuple[_Provider, Sequence[_Model]]:
+    def _of(self, provider: str) -> _Provider:
         known = self._providers.get(provider)
         if known is None:
-            page = msgspec.json.decode(self._file.providers[provider], type=_Provider)
-            known = (page, [msgspec.json.decode(raw, type=_Model) for raw in page.models])
-            self._providers[provider] = known
+            known = self._providers[provider] = msgspec.json.decode(self._file.providers[provider], type=_Provider)
         return known
 
 
