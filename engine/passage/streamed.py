@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.codecs.base import BadAnswer, Problem, StreamWriter, streams_events
+from engine.codecs.beginning import failure_at_once
 from engine.codecs.translation.tongue import Listener, Said
 from engine.model.exchange import (
     CallDelta,
@@ -123,6 +124,8 @@ async def _raw(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncGen
     async for data in _bytes_of(response, attempts):
         # Half an event is no use to a client; and where the upstream breaks, nothing could follow it.
         whole, rest = whole_events(rest + data if rest else data) if events else (data, b"")
+        if events and not passage.began and (failed := failure_at_once(passage.codec, whole)) is not None:
+            raise _failed_at_once(*failed)
         if whole:
             unread.add(whole)
             yield whole
@@ -161,6 +164,8 @@ async def _governed_stream(
             if passes and attempts.tongue.native and not passage.turns:
                 passing, unread = Passing(passage.codec), Unread(passage.codec)
                 passage.unread = unread
+                    if not passage.began and (failed := failure_at_once(passage.codec, data)) is not None:
+                        raise _failed_at_once(*failed)
                 async for data in passing.until_call(source):
                     unread.add(data)
                     yield data

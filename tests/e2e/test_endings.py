@@ -258,6 +258,17 @@ def test_a_failure_before_any_output_has_a_real_status(
         assert raw.json["error"]["message"] == "Slow down."
 
 
+@pytest.mark.parametrize("rules", [(), (STEER,)], ids=["no rules", "rules on calls"])
+def test_an_error_at_once_has_a_real_status_where_no_rule_reads_the_stream(
+    serve: Serve, provider: OpenAIMock, rules: tuple[str, ...]
+) -> None:
+    said = b'data: {"error":{"message":"Overloaded.","type":"server_error","code":503}}\n\n'
+    provider.script(Reply(frames=(said,)))
+    steers = "version: 1\npolicy: p\nrules:\n  - {id: r, phase: tool_call, match: {tool: bash}, actions: [steer: No.]}\n"
+    raw = serve(steers if rules else None).post(asking(stream=True))
+    assert (raw.status, raw.json["error"]["message"]) == (503, "Overloaded.")
+
+
 def test_a_stream_that_waits_too_long_is_begun_with_keep_alives_and_can_only_fail_inside(
     serve: Serve, provider: OpenAIMock
 ) -> None:
