@@ -1,5 +1,6 @@
 """`policy status`: what a running server serves."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ from engine.diagnostics import Diagnostic, Severity, UsageError, Where
 
 from .output import console, output_format, plural, print_findings, print_json
 
+KEY: Final = "LEXGATE_KEY"
+"""The variable that holds the key, which is in no argument that others could see."""
+
 
 @click.command("status")
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where the server listens.")
@@ -21,9 +25,10 @@ from .output import console, output_format, plural, print_findings, print_json
 def command(ctx: click.Context, url: str, output: str) -> None:
     """Ask a running server which policies it serves, and what is wrong with those that it does not.
 
-    Exit code 1 where the server reports findings.
+    A server in team mode wants an admin key: in the environment, as LEXGATE_KEY. Exit code 1 where the server reports
+    findings.
     """
-    status = _asked(url)
+    status = _asked(url, os.environ.get(KEY, ""))
     if output == "json":
         print_json(status)
     found = _findings(status)
@@ -55,11 +60,14 @@ def _findings(status: dict[str, Any]) -> list[Diagnostic]:
     ]
 
 
-def _asked(url: str) -> dict[str, Any]:
+def _asked(url: str, key: str = "") -> dict[str, Any]:
     """The server's answer. Raises UsageError where there is none."""
     address = f"{url.rstrip('/')}/policy/status"
     try:
-        answer = httpx2.get(address, timeout=5.0, trust_env=False)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        answer = httpx2.get(address, headers=headers, timeout=5.0, trust_env=False)
+        if answer.status_code in (401, 403):
+            raise UsageError(f"{address} wants an admin key (status {answer.status_code}): set {KEY}")
         document = answer.raise_for_status().json()
     except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
         raise UsageError(f"{address} does not answer: {problem}; is the server running? --url says where") from problem

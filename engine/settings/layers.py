@@ -33,7 +33,7 @@ from engine.settings.values import decode
 FILE_NAME: Final = "lexgate.yaml"
 PREFIX: Final = "LEXGATE_"
 NAME: Final = "NAME"
-RESERVED: Final = frozenset({"LEXGATE_CONFIG", "LEXGATE_DEBUG"})
+RESERVED: Final = frozenset({"LEXGATE_CONFIG", "LEXGATE_DEBUG", "LEXGATE_KEY"})
 """Variables of the command line: not settings."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\$\{)")

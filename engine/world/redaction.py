@@ -40,6 +40,7 @@ _LOOKS: Final = tuple(
         (r"(?i)(aws_?secret_?(?:access_?)?key[\"']?\s*[:=]\s*[\"']?)[A-Za-z0-9/+=]{8,}", rf"\1{MASK}"),
         (r"AIza[0-9A-Za-z_-]{30,}", MASK),
         (r"(\b|_)gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}", rf"\1{MASK}"),
+        (r"(lxg_[0-9A-Za-z]{12}_)[0-9A-Za-z]{8,}", rf"\1{MASK}"),  # a key of ours: its public id stays
         (r"(\b|_)xox[abeprs]-[A-Za-z0-9-]{8,}", rf"\1{MASK}"),
     )
 )

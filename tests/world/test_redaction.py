@@ -128,3 +128,8 @@ def test_every_secret_of_the_settings_is_known() -> None:
     assert "client" not in known
     assert "in-query" in set(known_secrets(SecretUrl("postgresql://host/db?password=in-query")))
     assert set(known_secrets(Settings())) == set()
+
+
+def test_of_a_key_of_ours_the_public_id_stays() -> None:
+    text = "key lxg_7Kq2mZ0aXw3T_" + "a1B2" * 12 + " was wrong"
+    assert Redactor().text(text) == "key lxg_7Kq2mZ0aXw3T_[secret] was wrong"
