@@ -64,6 +64,12 @@ class Timed(msgspec.Struct, frozen=True):
         return True
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """As much of a provider as says which URLs are its."""
+
+    url: str
+
+
 class _Provider(msgspec.Struct, frozen=True):
     """Models in the order in which their names are tried, and providers whose models are sold here too."""
 
@@ -88,8 +94,8 @@ class PriceList:
 
     @cached_property
     def _urls(self) -> Sequence[tuple[re.Pattern[str], str]]:
-        pages = ((name, msgspec.json.decode(raw)) for name, raw in self._file.providers.items())
-        return [(re.compile(page["url"]), name) for name, page in pages]
+        places = ((name, msgspec.json.decode(raw, type=_Place)) for name, raw in self._file.providers.items())
+        return [(re.compile(place.url), name) for name, place in places]
 
     @property
     def source(self) -> str:
