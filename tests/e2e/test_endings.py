@@ -264,8 +264,7 @@ def test_an_error_at_once_has_a_real_status_where_no_rule_reads_the_stream(
 ) -> None:
     said = b'data: {"error":{"message":"Overloaded.","type":"server_error","code":503}}\n\n'
     provider.script(Reply(frames=(said,)))
-    steers = "version: 1\npolicy: p\nrules:\n  - {id: r, phase: tool_call, match: {tool: bash}, actions: [steer: No.]}\n"
-    raw = serve(steers if rules else None).post(asking(stream=True))
+    raw = ask(serve(*rules), stream=True)
     assert (raw.status, raw.json["error"]["message"]) == (503, "Overloaded.")
 
 
