@@ -164,9 +164,9 @@ async def _governed_stream(
             if passes and attempts.tongue.native and not passage.turns:
                 passing, unread = Passing(passage.codec), Unread(passage.codec)
                 passage.unread = unread
+                async for data in passing.until_call(source):
                     if not passage.began and (failed := failure_at_once(passage.codec, data)) is not None:
                         raise _failed_at_once(*failed)
-                async for data in passing.until_call(source):
                     unread.add(data)
                     yield data
                 if passing.ended:
