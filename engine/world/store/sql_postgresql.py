@@ -83,7 +83,7 @@ async def open_room(url: str, clock: Clock | None, caps: Caps) -> SqlStore:
     """`postgresql://user:password@host:port/database`, with the parameters of libpq (`?sslmode=verify-full`)."""
     try:
         dialect = Postgresql(sa.make_url(url), clock)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StoreError("this is no URL of a PostgreSQL database: postgresql://user:password@host/database") from error
     store = SqlStore(dialect, caps)
     try:

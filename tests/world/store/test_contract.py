@@ -1,13 +1,9 @@
 """What every state store must do. A new kind of store joins by one line in `KINDS`."""
 
 import asyncio
-import json
 import os
 import stat
-import subprocess
-import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -808,108 +804,3 @@ async def test_a_cancelled_caller_disturbs_nobody(store: Store) -> None:
     (total,) = await done(store, Add(A, 0, 60))
     assert isinstance(total, int)
     assert 10 <= total <= 20
-
-
-SPENDER = """
-import asyncio, sys
-from engine.world.store import open_store
-from engine.world.store.base import Allowance, Committed, Key, Reserve, Settle, Take, Window
-
-async def spend(store, me, number):
-    budget, window = Allowance(Key("budgets", "team", "money"), 1000, 10**9), Window(Key("l", "team", "r"), 150, 10**6)
-    id = f"{me}-{number}"
-    if not isinstance(await store.commit([Take(window), Reserve(budget, id, 20)]), Committed):
-        return 0
-    await store.commit([Settle(budget, id, 7)])
-    return 7
-
-async def main():
-    store = await open_store(sys.argv[1])
-    print("ready", flush=True)
-    sys.stdin.readline()
-    spent = 0
-    for round in range(50):  # many small transactions, so that those of the processes cross
-        spent += sum(await asyncio.gather(*[spend(store, sys.argv[2], f"{round}-{lane}") for lane in range(4)]))
-    print(spent)
-    await store.close()
-
-asyncio.run(main())
-"""
-
-
-def test_processes_on_one_database_never_overspend(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/lexgate.db"
-    spenders = [
-        subprocess.Popen(
-            [sys.executable, "-c", SPENDER, url, str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[3],
-        )
-        for number in range(3)
-    ]
-    for spender in spenders:  # all started, on a database that none of them found: they migrate at once
-        assert spender.stdout is not None
-        assert spender.stdout.readline() == "ready\n"
-    for spender in spenders:
-        assert spender.stdin is not None
-        spender.stdin.write("go\n")
-        spender.stdin.flush()
-    spent = sum(int(json.loads(spender.communicate()[0])) for spender in spenders)
-    assert [spender.returncode for spender in spenders] == [0, 0, 0]
-
-    async def look() -> Standing:
-        store = await open_store(url)
-        budget = Allowance(Key("budgets", "team", "money"), 1000, 10**9)
-        standing = (await store.read(meters=[budget])).standings[budget]
-        await store.close()
-        return standing
-
-    standing = run(look())
-    assert 0 < spent <= 1000
-    assert standing.limit - standing.remaining == spent
-    assert standing.reserved == 0
-
-
-DOOMED = """
-import asyncio, sys
-from engine.world.store import open_store
-from engine.world.store.base import Allowance, Key, Reserve, Settle
-
-async def main():
-    store = await open_store(sys.argv[1])
-    budget = Allowance(Key("budgets", "team", "money"), 1000, 10**9)
-    for number in range(10**6):
-        await store.commit([Reserve(budget, str(number), 400, lease=60)])
-        await store.commit([Settle(budget, str(number), 1)])
-        print(number + 1, flush=True)
-
-asyncio.run(main())
-"""
-
-
-def test_a_killed_process_loses_no_account_and_keeps_no_reservation(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/lexgate.db"
-    doomed = subprocess.Popen(
-        [sys.executable, "-c", DOOMED, url], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
-    )
-    assert doomed.stdout is not None
-    for _ in range(20):
-        doomed.stdout.readline()
-    doomed.kill()
-    settled = 20 + len(doomed.stdout.readlines())
-    doomed.wait()
-    doomed.stdout.close()
-
-    async def look(later: float) -> Standing:
-        store = await open_store(url, lambda: time.time() + later)
-        budget = Allowance(Key("budgets", "team", "money"), 1000, 10**9)
-        standing = (await store.read(meters=[budget])).standings[budget]
-        await store.close()
-        return standing
-
-    assert run(look(0)).reserved in (0, 400)
-    after = run(look(61))
-    assert after.reserved == 0
-    assert after.limit - after.remaining in (settled, settled + 1)
