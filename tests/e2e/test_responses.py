@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pydantic
 import pytest
 
+from engine.access.registry import Draft
 from tests.support.anthropic_mock import AnthropicMock
 from tests.support.anthropic_mock import Call as AnthropicCall
 from tests.support.anthropic_mock import Text as AnthropicText
@@ -19,6 +21,7 @@ from tests.support.openai_mock import Call as ChatCall
 from tests.support.openai_mock import OpenAIMock
 from tests.support.openai_mock import Reply as ChatReply
 from tests.support.responses_mock import Call, Custom, Refused, ResponsesMock, Search, Shell, Text, Thought, reply
+from tests.support.team import issue, team_settings
 
 from .conftest import Serve
 from .test_anthropic import BLOCK, REDACT, STEER
@@ -57,7 +60,7 @@ def provider() -> Iterator[ResponsesMock]:
         yield mock
 
 
-def served(serve: Serve, provider: ResponsesMock, *policies: str, **settings: Any) -> Lexgate:
+def native(provider: ResponsesMock) -> dict[str, Any]:
     backend = {
         "protocol": "openai",
         "base_url": provider.base_url,
@@ -65,7 +68,11 @@ def served(serve: Serve, provider: ResponsesMock, *policies: str, **settings: An
         "models": ["*"],
         "capabilities": {"responses": True},
     }
-    return serve(*policies, settings={"backends": {"openai": backend}, **settings})
+    return {"openai": backend}
+
+
+def served(serve: Serve, provider: ResponsesMock, *policies: str) -> Lexgate:
+    return serve(*policies, settings={"backends": native(provider)})
 
 
 def client_of(lexgate: Lexgate) -> openai.OpenAI:
@@ -523,3 +530,34 @@ def test_the_conversation_is_kept_for_a_backend_that_keeps_none(serve: Serve, st
             ("assistant", "Two files."),
             ("user", "Bye."),
         ]
+
+
+@both
+def test_two_callers_cannot_go_on_from_each_others_answers(
+    provider: ResponsesMock, stream: bool, tmp_path: Path
+) -> None:
+    """Neither from one that the provider keeps, nor from one that is kept here."""
+    issue(tmp_path, Draft(name="root", roles=("admin",)))
+    one, other = issue(tmp_path, Draft(name="one")), issue(tmp_path, Draft(name="other"))
+    provider.script(reply(Text("One.")), reply(WIPE), reply(Text("Two.")))
+    with Lexgate(tmp_path, BLOCK, settings=team_settings(backends=native(provider))) as lexgate:
+
+        def says(key: str, **more: Any) -> Any:
+            with openai.OpenAI(base_url=lexgate.base_url, api_key=key, max_retries=0) as client:
+                return asked(client, stream, **more)
+
+        for answer in (says(one.text), says(one.text)):
+            with pytest.raises(openai.BadRequestError) as raised:
+                says(other.text, previous_response_id=answer.id)
+            assert raised.value.code == "previous_response_not_found"
+        assert says(one.text, previous_response_id=answer.id, input="And?").output_text == "Two."
+
+
+@both
+def test_the_sandbox_speaks_responses_too(serve: Serve, stream: bool) -> None:
+    lexgate = serve(settings={"backends": {"sandbox": {"protocol": "sandbox", "models": ["*"]}}})
+    assert ask(lexgate, stream).output_text == "You said: Tidy."
+    called = ask(lexgate, stream, input='call bash {"command":"ls"}')
+    assert [(name, arguments) for _, name, arguments in calls(called)] == [("bash", '{"command":"ls"}')]
+    result = {"type": "function_call_output", "call_id": called.output[0].call_id, "output": "a file"}
+    assert ask(lexgate, stream, input=[result], previous_response_id=called.id).output_text == "The tool said: a file"
