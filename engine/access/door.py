@@ -253,7 +253,7 @@ def _defined(
         return
     if name not in configured and name not in stored:
         message = f"Your {kind} '{name}' is not defined any more; ask your operator."
-        raise OutOfScope(forbidden(message, f"{kind}_unknown"))
+        raise OutOfScope(forbidden(message, "team_unknown" if kind == "team" else "role_unknown"))
     for scopes in (configured, stored):
         if name in scopes:
             yield f"the {kind} '{name}'", scopes[name]

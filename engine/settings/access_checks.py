@@ -28,6 +28,10 @@ def issuers_have_keys(settings: Settings) -> Iterator[Finding]:
         elif issuer.jwks_url and not _is_safe(issuer.jwks_url):
             message = "keys are believed only as they come over https, or from this machine"
             yield (*place, "jwks_url"), message, "jwks_url: https://host/path"
+        for setting in ("audience", "algorithms"):
+            if not getattr(issuer, setting):
+                message = f"without {setting} no token of '{name}' could be believed"
+                yield (*place, setting), message, "name at least one"
         if (other := seen.setdefault(issuer.issuer, name)) != name:
             yield (*place, "issuer"), f"'{name}' and '{other}' are the same issuer", "join them into one"
         if "/" in name:

@@ -97,7 +97,7 @@ class Issuer(Section, frozen=True, kw_only=True):
     """Whose signed tokens (JWT) are believed, and what their claims say."""
 
     issuer: Annotated[str, Meta(min_length=1, description="The claim `iss`, letter by letter.")]
-    audience: Annotated[Names, Meta(min_length=1, description="The claim `aud` must name one of these.")]
+    audience: Annotated[Names, Meta(description="The claim `aud` must name one of these.")]
     algorithms: Annotated[
         tuple[
             Literal[
@@ -105,7 +105,7 @@ class Issuer(Section, frozen=True, kw_only=True):
             ],
             ...,
         ],
-        Meta(min_length=1, description="Signatures that are accepted; all of them by a public key."),
+        Meta(description="Signatures that are accepted; all of them by a public key."),
     ] = ("RS256", "ES256")
     jwks_url: Annotated[
         str, Meta(description="Where the issuer publishes its keys (JWKS), read again as they change.")
