@@ -98,6 +98,17 @@ def test_the_sdk_gets_the_same_objects_with_and_without_the_proxy(
 
 
 @both
+def test_a_refused_turn_goes_back_with_what_was_thought(serve: Serve, messages: AnthropicMock, stream: bool) -> None:
+    """With a budget, the provider refuses calls that do not stand behind their thinking."""
+    lexgate = served(serve, messages, STEER)
+    messages.script(reply(Thinking("Hm."), Redacted(), WIPE), reply(Thinking("Well."), Text("No.")))
+    answer = ask(lexgate, stream, thinking={"type": "enabled", "budget_tokens": 1024})
+    assert said(answer)[-1] == ("text", "No.")
+    refused = messages.requests[1].json["messages"][1]["content"]
+    assert [block["type"] for block in refused] == ["thinking", "redacted_thinking", "tool_use"]
+
+
+@both
 def test_a_refused_call_is_steered_with_the_results_that_the_provider_wants(
     serve: Serve, messages: AnthropicMock, stream: bool
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.anthropic_mock import AnthropicMock, Redacted, Text, Thinking, reply
 from tests.support.anthropic_mock import Call as Use
 from tests.support.lexgate import Lexgate
-from tests.support.openai_mock import Call, OpenAIMock, Reply
+from tests.support.openai_mock import Call, Gate, OpenAIMock, Reply
 
 from .conftest import Serve
 
@@ -495,3 +495,78 @@ def test_claude_codes_words_come_across(serve: Serve, provider: OpenAIMock, stre
     assert received.json["response_format"]["json_schema"] == {"name": "answer", "schema": schema, "strict": True}
     assert received.json["max_completion_tokens"] == 512
     assert b"cache_control" not in received.body
+
+
+@both
+def test_the_hidden_turn_is_put_back_for_the_backend_that_had_it(
+    serve: Serve, provider: OpenAIMock, stream: bool
+) -> None:
+    lexgate = serve(STEER)
+    wipe = Call("bash", '{"command":"rm -rf /"}', "call_wipe")
+    provider.script(Reply(calls=(wipe,)), Reply(text="I will not."), Reply(text="Fine."))
+    question: dict[str, Any] = {"role": "user", "content": "Tidy."}
+    first = told(lexgate, stream, messages=[question], tools=[TOOL])
+    history: list[Any] = [question, {"role": "assistant", "content": first.content}, {"role": "user", "content": "So?"}]
+    told(lexgate, stream, messages=history, tools=[TOOL])
+    assert provider.requests[2].json["messages"][:3] == provider.requests[1].json["messages"]
+
+
+def test_pictures_in_results_come_across(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = serve()
+    provider.script(Reply(text="A cat."))
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    use = {"type": "tool_use", "id": "toolu_" + "x" * 60, "name": "bash", "input": {}}
+    messages: Any = [
+        {"role": "user", "content": [{"type": "text", "text": "Look."}, picture]},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use["id"], "content": [picture]}]},
+    ]
+    told(lexgate, False, messages=messages, tools=[TOOL])
+    sent = provider.requests[0].json["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "user"]
+    assert (
+        sent[0]["content"][1]["image_url"]
+        == sent[3]["content"][1]["image_url"]
+        == {"url": "data:image/png;base64,aGk="}
+    )
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"]
+
+
+@both
+def test_results_are_redacted_on_the_way_to_another_protocol(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
+    lexgate = serve(REDACT)
+    provider.script(Reply(text="It is bluefalcon.", piece=3))
+    use = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {}}
+    messages: Any = [
+        {"role": "user", "content": "bluefalcon?"},
+        {"role": "assistant", "content": [use]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "bluefalcon!"}]},
+    ]
+    answer = told(lexgate, stream, messages=messages, tools=[TOOL])
+    assert answer.content[0].text == "It is [name]."
+    assert b"bluefalcon" not in provider.requests[0].body
+
+
+def test_a_leg_that_cannot_carry_the_request_leaves_it_to_the_next(
+    serve: Serve, provider: OpenAIMock, messages: AnthropicMock
+) -> None:
+    backends = {
+        "claude": {"protocol": "anthropic", "base_url": messages.base_url, "api_key": "key", "models": ["claude-*"]},
+        "openai": {"protocol": "openai", "base_url": provider.base_url, "api_key": "k", "models": ["gpt-*"]},
+    }
+    route = {"default_route": "claude:claude-sonnet-4-5|openai:gpt-4o", "default_models": ["any"]}
+    lexgate = serve(settings={"backends": backends, **route})
+    provider.script(Reply(text="One of two."))
+    assert len(asked(lexgate, False, model="any", n=2).choices) == 2
+    assert messages.requests == []
+
+
+def test_a_client_that_waits_is_kept_alive_in_its_own_words(serve: Serve, provider: OpenAIMock) -> None:
+    gate = Gate()
+    lexgate = serve(settings={"stream": {"commit_after": 0.05, "keep_alive": 0.05}})
+    provider.script(Reply(text="At last.", gate=gate))
+    said = {"model": "gpt-4o", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Go."}]}
+    with lexgate.open(said, "/v1/messages") as waiting:
+        assert b'"type": "ping"' in waiting.until(b"ping")
+        gate.open()
+        assert waiting.until(b"message_stop").count(b"event: message_start") == 1

@@ -116,7 +116,12 @@ class _Understood:
 def _signed(answer: Answer) -> Sequence[Part]:
     """The thoughts of the first choice that stand in objects of their own, with what proves them."""
     parts = answer.choices[0].parts if answer.choices else ()
-    return [part for part in parts if part.kind in ("reasoning", "opaque") and part.wire is not None]
+    return [part for part in parts if part.wire is not None and (part.kind == "reasoning" or _is_redacted(part.wire))]
+
+
+def _is_redacted(wire: Any) -> bool:
+    """Thinking that only its provider can read is opaque to everybody else."""
+    return isinstance(wire, dict) and wire.get("type") == "redacted_thinking"
 
 
 class Foreign:
