@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ from google.genai import errors, types
 
 from tests.support.gemini_mock import Call, Code, GeminiMock, Image, Reply, Text, Thinking, reply
 from tests.support.gemini_refusals import signature_of
-from tests.support.lexgate import Lexgate, Raw
+from tests.support.lexgate import Lexgate, Raw, frames_of
+from tests.support.provider import Gate
 
 from .conftest import Serve
 
@@ -512,3 +514,29 @@ def test_a_field_in_two_spellings_is_refused(serve: Serve, gemini: GeminiMock) -
 def test_the_sandbox_speaks_gemini_too(serve: Serve, stream: bool) -> None:
     lexgate = serve(settings={"backends": {"sandbox": {"protocol": "sandbox", "models": ["*"]}}})
     assert text_of(ask(lexgate.origin, stream)) == "You said: Tidy."
+
+
+@pytest.mark.parametrize("mode", ["events", "array"])
+def test_a_client_that_waits_is_kept_alive_in_a_form_that_it_can_read(
+    serve: Serve, gemini: GeminiMock, mode: str
+) -> None:
+    """The SDK takes a line that is no data for JSON: white space alone is safe."""
+    settings = {
+        "backends": {"g": {"protocol": "gemini", "base_url": gemini.base_url, "api_key": "key", "models": ["*"]}},
+        "stream": {"commit_after": "20ms", "keep_alive": "20ms"},
+    }
+    lexgate = serve(READS, settings=settings)
+    gate = Gate()
+    gemini.script(reply(Text("Hello."), gate=gate))
+    with lexgate.open(BODY, path_of(mode)) as waiting:
+        begun = next(waiting.pieces())
+        assert begun.strip() == b""
+        gate.open()
+        body = begun + b"".join(waiting.pieces())
+    said = json.loads(body) if mode == "array" else frames_of(body)
+    texts = [part["text"] for frame in said for part in frame["candidates"][0]["content"]["parts"]]
+    assert "".join(texts) == "Hello."
+    gate = Gate()
+    gemini.script(reply(Text("Hello."), gate=gate))
+    threading.Timer(0.2, gate.open).start()
+    assert text_of(ask(lexgate.origin, stream=True)) == "Hello."

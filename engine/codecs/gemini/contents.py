@@ -13,7 +13,7 @@ import msgspec
 
 from engine.model.exchange import Message
 
-from .fields import listed, objects, text_of
+from .fields import listed, text_of
 from .parts import decode_parts, encode_call, encode_part, without_results
 from .results import call_of, decode_result, encode_result, is_error, is_result
 
@@ -194,8 +194,3 @@ def _withheld(group: Sequence[Message], whole: Sequence[Mapping[str, Any]]) -> b
 
 def _role_of(group: Sequence[Message]) -> str:
     return "model" if group[0].role == "assistant" and not group[0].tool_call_id else "user"
-
-
-def checked_contents(value: Any) -> list[dict[str, Any]]:
-    """The contents of a request as objects; what is none of them is no message that anybody could read."""
-    return list(objects(value))

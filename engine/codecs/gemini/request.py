@@ -10,7 +10,7 @@ from engine.codecs.base import BadRequest, Problem
 from engine.codecs.json_text import MalformedJson, decode_json, encode_json
 from engine.model.exchange import NOTHING, Exchange, Message, Protocol, Tool
 
-from .contents import checked_contents, decode_contents, decode_system, encode_contents, encode_system, is_system
+from .contents import decode_contents, decode_system, encode_contents, encode_system, is_system
 from .fields import camel, get, inner, listed, snake, spelled, written_twice
 from .tools import decode_tools, write_tools
 
@@ -74,11 +74,12 @@ def decode_request(
         raise _refused(f"Invalid JSON payload received. {mistake}") from mistake
     if not isinstance(wire, dict):
         raise _refused("Invalid JSON payload received. Root element must be a message.")
-    _refuse_second_spellings(wire)
-    contents = wire.get("contents")
-    if not isinstance(contents, list | dict) or not contents:
+    contents = listed(wire.get("contents"))
+    if not contents:
         raise _refused("* GenerateContentRequest.contents: contents is not specified", "contents")
-    messages = (*decode_system(get(wire, "systemInstruction")), *decode_contents(checked_contents(contents)))
+    _refuse_what_nobody_could_read(wire, contents)
+    _refuse_second_spellings(wire)
+    messages = (*decode_system(get(wire, "systemInstruction")), *decode_contents(contents))
     tools = tuple(decode_tools(wire.get("tools")))
     said = path or {}
     return Exchange(
@@ -94,6 +95,24 @@ def decode_request(
         body=body,
         wire=Came(wire, messages, tools, body),
     )
+
+
+def _refuse_what_nobody_could_read(wire: Mapping[str, Any], contents: Sequence[Any]) -> None:
+    """Values of other types than Google takes: a server that takes them would read what no rule has seen."""
+    system, tools = get(wire, "systemInstruction"), wire.get("tools")
+    said = [(f"contents[{place}]", content) for place, content in enumerate(contents)]
+    if system is not None:
+        said.append(("systemInstruction", system))
+    for at, content in said:
+        if not isinstance(content, dict):
+            raise _refused(f"Invalid value at '{at}': it must be an object.", at)
+        parts = content.get("parts")
+        if parts is not None and not isinstance(parts, list | dict):
+            raise _refused(f"Invalid value at '{at}.parts': it must be a list.", f"{at}.parts")
+        if not all(isinstance(part, dict) for part in listed(parts)):
+            raise _refused(f"Invalid value at '{at}.parts': each must be an object.", f"{at}.parts")
+    if tools is not None and not all(isinstance(tool, dict) for tool in listed(tools) or (tools,)):
+        raise _refused("Invalid value at 'tools': it must be a list of objects.", "tools")
 
 
 def _refuse_second_spellings(wire: Mapping[str, Any]) -> None:

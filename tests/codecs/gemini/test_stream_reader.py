@@ -123,7 +123,8 @@ def test_halves_of_a_character_in_two_frames_are_one() -> None:
 
 
 def test_what_is_no_text_and_no_call_is_something_else() -> None:
-    for extra in ({"groundingMetadata": {}}, {"content": {"parts": [{"inlineData": {}}]}}):
+    extras: list[dict[str, Any]] = [{"groundingMetadata": {}}, {"content": {"parts": [{"inlineData": {}}]}}]
+    for extra in extras:
         wire = events({"candidates": [{**extra, "finishReason": "STOP"}]})
         assert Other() in heard(wire)[0][1]
 
