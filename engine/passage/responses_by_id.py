@@ -166,7 +166,8 @@ async def _watched(passage: Passage, chunks: AsyncIterator[bytes]) -> AsyncItera
 async def _remember_last(passage: Passage, events: bytes) -> None:
     """From the last event of a stream; its pieces are whole events."""
     for line in reversed(events.splitlines()):
-        if line.startswith(b"data:") and any(name in line[:200] for name in _LAST_EVENTS):
+        # The type stands first or last among the fields; in between, only as text.
+        if line.startswith(b"data:") and any(name in line[:200] or name in line[-200:] for name in _LAST_EVENTS):
             await _remember(passage, line[len(b"data:") :])
             return
 

@@ -189,6 +189,18 @@ def test_the_turn_after_a_steer_has_the_history_that_the_provider_had(
 
 
 @both
+def test_reasoning_that_is_all_encrypted_goes_with_its_refused_call(
+    serve: Serve, provider: ResponsesMock, stream: bool
+) -> None:
+    lexgate = served(serve, provider, STEER)
+    provider.script(reply(Thought(), WIPE), reply(Thought(), Text("Fine.")))
+    answer = ask(lexgate, stream, store=False, include=["reasoning.encrypted_content"])
+    assert [item.type for item in answer.output] == ["reasoning", "reasoning", "message"]
+    again = provider.requests[1].json["input"]
+    assert [item.get("id") for item in again][1:3] == ["rs_1_0", "fc_1_1"]
+
+
+@both
 def test_a_blocked_call_becomes_the_message_and_a_normal_end(
     serve: Serve, provider: ResponsesMock, stream: bool
 ) -> None:
