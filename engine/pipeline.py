@@ -119,6 +119,8 @@ async def _admitted(passage: Passage) -> Reply | None:
 async def _commanded(passage: Passage) -> Reply | None:
     """The command in the newest message, answered in the model's place; no backend sees it, now or later."""
     match await run_commands(passage):
+        case str() if passage.incoming.counts:
+            return estimated(passage, passage.view.exchange)
         case str() as answer:
             return await _responded(passage, answer)
         case refused:

@@ -4,7 +4,7 @@ from typing import Final
 
 from engine.model.decision import Decision, Mode, OutcomeKind
 from engine.model.effects import Block, Respond
-from engine.model.exchange import Message
+from engine.model.exchange import Message, Protocol
 from engine.model.phases import Phase
 from engine.passage.commands import (
     Found,
@@ -29,13 +29,15 @@ async def run_commands(passage: Passage) -> Decision | str | None:
     A text answers the client in the model's place, a decision refuses the request, and None lets it go on.
     """
     table, settings = passage.judge.rules.commands, passage.world.settings.commands
-    if not table:
-        return None
     exchange = passage.view.exchange
+    if not table or exchange.protocol is Protocol.OPENAI_EMBEDDINGS:
+        return None
     found = find_commands(exchange, table, settings.prefix)
     if found is None:
         return None
     passage.view.replace(left_of(exchange, found, await _answers_in(passage, found)))
+    if passage.incoming.counts:  # what is only counted does nothing
+        return None if found.newest is None or found.says_more else ""
     if found.newest is None or not settings.enabled:
         return None if found.says_more else _OFF
     answer = await _run(passage, found)

@@ -31,13 +31,16 @@ _OF_THE_REQUEST: Final = frozenset({400, 413, 422})
 async def counted(passage: Passage, sent: Exchange, plan: Plan) -> Reply:
     """The count of the first leg that counts in the client's protocol; where none does, or it fails, an estimate.
 
-    Raises Failure where a backend says that the request itself is wrong.
+    What a backend says is wrong with the request itself, the client hears.
     """
     for leg in legs_in_order(plan, passage.world.random()):
         backend = passage.world.backends.by_name.get(leg.backend)
         if backend is None or not (backend.counts_tokens and backend.speaks(sent.protocol)):
             continue
-        body = await _asked(passage, backend, with_model(leg, sent.model), sent)
+        try:
+            body = await _asked(passage, backend, with_model(leg, sent.model), sent)
+        except Failure as failure:
+            return passage.failed(failure)
         if body is not None:
             return _reply(passage, body, b"asked")
     return estimated(passage, sent)

@@ -183,6 +183,39 @@ def test_the_estimate_learns_from_what_answers_report(serve: Serve, provider: Op
     assert after == pytest.approx(len(text) / 2, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("text", "asked"), [("!/remember-me", 0), ("Tell me more.\n!/remember-me", 1)], ids=["alone", "with words"]
+)
+def test_a_command_that_is_only_counted_does_not_run(
+    serve: Serve, messages: AnthropicMock, text: str, asked: int
+) -> None:
+    policy = """
+version: 1
+policy: memory
+commands: {define: {remember-me: {description: Remembers.}}}
+rules:
+  - {id: remember, phase: command, match: {command: remember-me}, actions: [{log: {message: it ran}}]}
+  - {id: done, phase: done, actions: [{log: {message: it is done}}]}
+"""
+    lexgate = served(serve, messages, policy)
+    assert counted(lexgate, messages=[{"role": "user", "content": text}]) > 0
+    assert not {"it ran", "it is done"} & {line["event"] for line in lexgate.logs}
+    assert len(messages.requests) == asked
+    assert all(b"remember-me" not in request.body for request in messages.requests)
+
+
+def test_a_count_that_a_backend_refuses_is_no_answer_that_is_done(serve: Serve, messages: AnthropicMock) -> None:
+    policy = """
+version: 1
+policy: observe
+rules: [{id: done, phase: done, actions: [{log: {message: it is done}}]}]
+"""
+    lexgate = served(serve, messages, policy)
+    with pytest.raises(anthropic.BadRequestError):
+        counted(lexgate, messages=[{"role": "nobody", "content": "x"}])
+    assert "it is done" not in {line["event"] for line in lexgate.logs}
+
+
 # --- Google ----------------------------------------------------------------------------------------------------------
 
 

@@ -129,6 +129,17 @@ def test_a_backend_that_does_not_embed_is_said_in_words(serve: Serve) -> None:
         assert mock.requests == []
 
 
+def test_a_text_that_looks_like_a_command_is_a_text(serve: Serve, embeddings: EmbeddingsMock) -> None:
+    policy = """
+version: 1
+policy: chat
+commands: {define: {hello: {description: Greets.}}}
+rules: [{id: hello, phase: command, match: {command: hello}, actions: [{respond: {message: Hello.}}]}]
+"""
+    embedded(served(serve, embeddings, policy), "!/hello")
+    assert embeddings.requests[0].json["input"] == "!/hello"
+
+
 def test_the_sandbox_embeds_the_same_text_alike(serve: Serve) -> None:
     lexgate = serve(settings={"backends": {"sandbox": {"protocol": "sandbox", "models": ["*"]}}})
     one, two, again = (each.embedding for each in embedded(lexgate, ["a", "b", "a"], dimensions=3).data)
