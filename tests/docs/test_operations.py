@@ -7,6 +7,8 @@ from typing import Final
 
 from engine.world.audit import AuditLog
 from engine.world.metrics import Metrics
+from engine.world.store.memory import MemoryStore
+from engine.world.store.watch import WatchedStore
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
@@ -19,6 +21,7 @@ def test_every_metric_that_is_named_is_exposed(tmp_path: Path) -> None:
     metrics.policies_loaded("r", 1)
     log = AuditLog(tmp_path / "audit.jsonl")
     metrics.watch_audit(log)
+    WatchedStore(MemoryStore(lambda: 0.0), "memory://").show(metrics)
     exposed = set(re.findall(r"^# TYPE (\w+)", metrics.render().decode(), re.MULTILINE))
     asyncio.run(log.close())
     named = set(re.findall(r"\b(?:lexgate|process)_[a-z_]+", PAGE)) - MADE_BY_RULES
