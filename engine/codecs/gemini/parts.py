@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from engine.codecs.json_text import encode_json
 from engine.model.exchange import Part, ToolCall
 
-from .fields import get, inner, spelled, text_of
+from .fields import get, inner, snake, spelled, text_of
 
 PartKind = Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
 
@@ -19,6 +19,8 @@ MADE: Final = "lexgate-call-"
 
 CALLS: Final = ("functionCall", "executableCode", "toolCall")
 """What a model may want done: by the client, by the provider's interpreter, by the provider's other tools."""
+
+_CALLS: Final = {spelling: name for name in CALLS for spelling in (name, snake(name))}
 
 RESULTS: Final = ("codeExecutionResult", "toolResponse")
 """What the provider's own tools answered."""
@@ -34,7 +36,10 @@ def call_field(wire: Any) -> str:
     """The field that makes a part a call, in camelCase; "" for a part that is none."""
     if not isinstance(wire, dict):
         return ""
-    return next((name for name in CALLS if isinstance(get(wire, name), dict)), "")
+    for name, value in wire.items():
+        if name in _CALLS and isinstance(value, dict):
+            return _CALLS[name]
+    return ""
 
 
 def decode_call(wire: Mapping[str, Any], number: int) -> ToolCall:

@@ -95,12 +95,15 @@ class Writer:
         if not self._learned:
             self._learned = True
             self._envelope |= {field: value for field, value in data.items() if field not in _NOT_ENVELOPE}
+        dirty = self._later_attempt or self._calls or self._unsigned or self._results
+        if unchanged and not self._came and not dirty:
+            return self._passed(frame)
+        # From the first frame on that says something else, what came and what was written is compared.
         _note(self._came, frame.said)
         _note(self._wrote, chunks)
         if not chunks or _says_usage_alone(chunks, frame.said):
             self._note_withheld(data)
             return b""
-        dirty = self._later_attempt or self._calls or self._unsigned or self._results
         if unchanged and not dirty and not self._quotes_other_text(data):
             return self._passed(frame)
         return self._rewritten(data, chunks)
