@@ -366,6 +366,8 @@ def test_ten_thousand_wrong_keys_from_one_address(team: Team, keys: Keys, provid
     assert chat(lexgate, keys.dev.text).status == 200
     door = lexgate.house.door
     assert door is not None
+    now = lexgate.house.world.timer()
+    lexgate.house.world.timer = lambda: now  # however slow this machine is, all of them come in one moment
     looked = 0
     find = door._directory.find
 
@@ -386,8 +388,8 @@ def test_ten_thousand_wrong_keys_from_one_address(team: Team, keys: Keys, provid
 
     statuses = lexgate.run(try_them)
     assert set(statuses) == {401, 429}
-    assert statuses.count(401) < 20
-    assert looked < 20
+    assert statuses.count(401) == 11
+    assert looked == 11
     raw = chat(lexgate, wrong)
     assert (raw.status, raw.json["error"]["code"]) == (429, "too_many_wrong_keys")
     assert int(raw.headers["retry-after"]) >= 1
