@@ -5,6 +5,7 @@ tried again after output began; what went wrong before is said in the client's p
 status where it had any.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -48,6 +49,10 @@ _TIMEOUTS: Final = (ConnectTimeout, FirstByteTimeout, IdleTimeout, TotalTimeout,
 _FAILS_OVER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
 DROPPED: Final = b"x-lexgate-dropped"
 """The header that names what of a request did not come across to a backend of another protocol."""
+
+DROPPED_LENGTH: Final = 1_000
+_FOREIGN_TO_HEADERS: Final = re.compile(r"[^ -~]")
+"""A field's name is the client's to choose: it must not end a header."""
 
 _PASSED_FROM_ANY: Final = (b"retry-after",)
 """Headers that mean the same in every protocol."""
@@ -230,7 +235,7 @@ class Attempts:
             protocol=tongue.codec.protocol.value,
             dropped=list(asked.dropped),
         )
-        return [(DROPPED, ", ".join(asked.dropped).encode("ascii", "replace"))]
+        return [(DROPPED, _FOREIGN_TO_HEADERS.sub("?", ", ".join(asked.dropped))[:DROPPED_LENGTH].encode())]
 
     async def _refused(self, response: Response, tongue: Tongue) -> Failure:
         """The upstream's own error, passed on with its status and words; in a form of ours where it spoke another

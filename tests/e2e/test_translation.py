@@ -189,6 +189,15 @@ def test_what_does_not_come_across_is_said(serve: Serve, messages: AnthropicMock
     assert sorted(line["dropped"]) == ["logit_bias", "seed"]
 
 
+def test_a_fields_name_cannot_end_the_header(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = to_anthropic(serve, messages)
+    messages.script(reply(Text("Yes.")))
+    body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "Go."}], "a\r\nset-cookie: é": 1}
+    raw = lexgate.post(body)
+    assert raw.headers["x-lexgate-dropped"] == "a??set-cookie: ?"
+    assert "set-cookie" not in raw.headers
+
+
 def test_what_cannot_come_across_is_refused_with_its_name(serve: Serve, messages: AnthropicMock) -> None:
     lexgate = to_anthropic(serve, messages)
     with pytest.raises(openai.BadRequestError) as refused:

@@ -162,8 +162,6 @@ def _of_tools(request: Mapping[str, Any]) -> Iterator[str]:
 def _of_messages(messages: list[Any]) -> Iterator[str]:
     asked: list[str] = []
     known: set[str] = set()
-    if messages[0].get("role") == "assistant":
-        yield 'messages: first message must use the "user" role'
     for place, message in enumerate(messages):
         at, role, content = f"messages.{place}", message.get("role"), message.get("content")
         if role not in BLOCKS:
