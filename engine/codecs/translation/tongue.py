@@ -121,7 +121,8 @@ def _signed(answer: Answer) -> Sequence[Part]:
 
 def _is_redacted(wire: Any) -> bool:
     """Thinking that only its provider can read is opaque to everybody else."""
-    return isinstance(wire, dict) and wire.get("type") == "redacted_thinking"
+    inner = getattr(wire, "item", wire)  # of a part that is one place of an item
+    return isinstance(inner, dict) and inner.get("type") in ("redacted_thinking", "reasoning")
 
 
 class Foreign:
