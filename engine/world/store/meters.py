@@ -213,7 +213,7 @@ def wait(state: State, meter: Meter, amount: int, now: int) -> float | None:
             width = _micro(meter.seconds)
             excess = state.spent - (meter.limit - state.held - amount) * width
             if excess <= state.spent:
-                return -(-excess // meter.limit) / SECOND
+                return -(-excess // max(meter.limit, 1)) / SECOND
         case Allowance():
             if amount > meter.limit - state.spent:
                 return (state.ends - now) / SECOND

@@ -296,7 +296,7 @@ async def open_room(url: str, clock: Clock | None, caps: Caps) -> RedisStore:
         )
     except (ValueError, TypeError) as error:
         raise StoreError("this is no URL of a Redis server: redis://[user:password@]host[:port][/database]") from error
-    store = RedisStore(client.Redis(connection_pool=pool), prefix, clock, caps)
+    store = RedisStore(client.Redis.from_pool(pool), prefix, clock, caps)
     try:
         await store.prepare()
     except BaseException:

@@ -346,6 +346,11 @@ async def test_a_lowered_limit_holds_at_once_and_a_raised_one_too(store: Store) 
     await done(store, Take(Allowance(METER, 200, "day"), 140))
 
 
+async def test_a_bucket_that_nothing_fills_any_more_refuses_without_a_fault(store: Store) -> None:
+    await done(store, Take(Bucket(METER, 5, 60), 5))
+    assert (await refused(store, Take(Bucket(METER, 0, 60), 0))).which == 0
+
+
 async def test_meters_of_one_key_and_different_lengths_do_not_disturb_each_other(store: Store, clock: Clock) -> None:
     second, minute = Window(METER, 1, 1), Window(METER, 3, 60)
     for _ in range(3):

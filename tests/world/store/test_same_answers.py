@@ -1,6 +1,7 @@
 """Every store gives the answers of the memory store, change by change, whatever is done and however time passes.
 
-A clock that is set back is left out: what was forgotten before is not what another store has forgotten.
+A clock that is set back is left out, and a bucket whose limit changes while it rests: what one store has forgotten by then
+another still knows.
 """
 
 from collections.abc import Callable
@@ -45,8 +46,8 @@ PLACE = Key("limits", "ann", "r")
 METERS: list[Callable[[int], Meter]] = [
     lambda limit: Window(PLACE, limit, 10),
     lambda limit: Window(PLACE, limit * 50, 7.3),
-    lambda limit: Bucket(PLACE, limit, 13),
-    lambda limit: Bucket(PLACE, limit * 1_000_003, 86_400),
+    lambda _limit: Bucket(PLACE, 3, 13),
+    lambda _limit: Bucket(PLACE, 2_000_003, 86_400),
     lambda limit: Allowance(PLACE, limit, "month"),
     lambda limit: Allowance(PLACE, limit, "week"),
     lambda limit: Allowance(PLACE, limit, "day"),
