@@ -39,7 +39,7 @@ def pipe(params: PipeParams, moment: Moment) -> Iterator[Effect]:
     """Send the text of a tool result through a line pipeline: what the model need not read is left out, and said so.
 
     The stages run in the order of the parameters; several steps in a rule make another order. The same text gives the
-    same bytes on every turn. Example: `pipe: {strip_ansi: true, keep: failures, context: 3, tail: 20, above: 4000}`.
+    same bytes on every turn. Example: `pipe: {strip_ansi: true, dedupe: true, head: 40, tail: 120, above: 4000}`.
     """
     for path, text in texts(moment.phase, moment.event):
         if len(text) < params.above:

@@ -13,7 +13,7 @@ from engine.policy.trial import judge
 
 POLICIES = Path(__file__).parents[2] / "policies"
 DATA = Path(__file__).parents[1] / "data"
-PACKS = ("content-filter", "dangerous-commands", "model-aliases", "secrets")
+PACKS = tuple(sorted(path.stem for path in POLICIES.glob("*.yaml")))
 
 
 def source(name: str, overrides: Mapping[str, Any] | None = None) -> PolicySource:
