@@ -12,6 +12,10 @@ LINGER: Final = 10.0
 """Seconds for which a client may go on sending a body whose request was answered already."""
 
 
+GRACE: Final = 1.0
+"""Seconds for which a process that stops keeps its idle connections, for requests that are on their way already."""
+
+
 class Bounds(msgspec.Struct, frozen=True):
     """Bytes, seconds and a count; `server.max_header` and its neighbours."""
 
@@ -37,14 +41,18 @@ class Connection(HttpToolsProtocol):
     bounds: ClassVar[Bounds] = Bounds()
     """Those of the process: uvicorn makes connections itself, and takes a class alone."""
 
+    leaving: ClassVar[bool] = False
+    """The process stops: every answer is the last one of its connection, and says so."""
+
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._head = self._unended = 0
-        self._in_head = self._ended = False
+        self._unended = 0
+        self._in_head = self._ended = self._may_be_large = False
         self._refusal: tuple[int, str] | None = None
         self._waiting: TimerHandle | None = None
         self._stalled: TimerHandle | None = None
         self._lingering: TimerHandle | None = None
+        self._going: TimerHandle | None = None
 
     # --- the connection
 
@@ -54,9 +62,19 @@ class Connection(HttpToolsProtocol):
             transport.abort()
             return
         self._wait_for_head()
+        if self.leaving:
+            self.shutdown()
+
+    def shutdown(self) -> None:
+        """Take no more than what is on its way: a request that was sent to an open connection is answered."""
+        if self._going is None:
+            self._going = self.loop.call_later(GRACE, super().shutdown)
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._waiting, self._stalled, self._lingering):
+        for timer in (self._waiting, self._stalled, self._lingering, self._going):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -65,12 +83,17 @@ class Connection(HttpToolsProtocol):
         if self._refusal is not None:
             return  # it was answered, and is being closed
         self._ended = False
+        # Nearly every head comes in one piece that is smaller than a head may be: then nothing of it need be counted.
+        self._may_be_large = self._unended + len(data) > self.bounds.head
         super().data_received(data)
-        if self._in_head and not self._ended and self._refusal is None:
-            # A line that has no end yet was counted by nobody.
+        if not self._in_head or self._refusal is not None:
+            return
+        if not self._ended:
             self._unended += len(data)
             if self._unended > self.bounds.head:
                 self.send_400_response(_TOO_LARGE)
+        if self._waiting is None:
+            self._wait_for_head()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -87,24 +110,19 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head, self._unended, self._in_head = 0, 0, True
-        if self._waiting is None:
-            self._wait_for_head()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        self._unended, self._in_head = 0, True
 
     def on_headers_complete(self) -> None:
+        if self._may_be_large and self._head_size() > self.bounds.head:
+            self._refusal = (431, "Request Header Fields Too Large")
+            raise _TooLarge
         self._in_head = False
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
         super().on_headers_complete()
+        if self.leaving:
+            self.cycle.keep_alive = False  # the answer has not begun: its task has not run yet
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
@@ -133,11 +151,8 @@ class Connection(HttpToolsProtocol):
 
     # --- bounds
 
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > self.bounds.head:
-            self._refusal = (431, "Request Header Fields Too Large")
-            raise _TooLarge
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _wait_for_head(self) -> None:
         self._waiting = self.loop.call_later(self.bounds.head_time, self._too_slow)
