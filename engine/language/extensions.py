@@ -13,7 +13,7 @@ import msgspec
 from engine.language.errors import ConditionError, Refusal, unknown
 from engine.language.globs import any_glob_matcher, glob_matcher
 from engine.language.patterns import PatternError, compile_pattern
-from engine.language.places import in_networks, network, within
+from engine.language.places import in_networks, network, within, within_any
 from engine.language.scope import Env, Site
 from engine.language.signatures import Group, Param
 from engine.language.standard import ARRAY, OBJECT, STRINGS
@@ -82,6 +82,15 @@ def has(fields: dict[str, Any] | None, key: str) -> bool:
     Example: `has(request.headers, 'x-trace')`.
     """
     return fields is not None and key in fields
+
+
+@EXTENSIONS.function(Param("map", OBJECT_OR_NULL), Param("key", STRING), returns=ANYTHING.or_null())
+def get(fields: dict[str, Any] | None, key: str) -> Any:
+    """The value of an object's field whose name is made by an expression; null where there is none.
+
+    Example: ``get(session.vars, join('/', ['calls', tool.name])) == `7` ``.
+    """
+    return None if fields is None else fields.get(key)
 
 
 @EXTENSIONS.function(Param("value", ANYTHING), Param("fallback", ANYTHING), returns=ANYTHING, infer=_with_fallback)
@@ -294,15 +303,15 @@ def glob(site: Site, globs: str | list[str]) -> Callable[[str], bool]:
     return glob_matcher(globs) if isinstance(globs, str) else any_glob_matcher(globs)
 
 
-@EXTENSIONS.function(Param("path", STRING), Param("root", STRING), returns=BOOLEAN, costs=True)
-def path_within(path: str, root: str) -> bool:
+@EXTENSIONS.function(Param("path", STRING), Param("root", TEXT_OR_TEXTS), returns=BOOLEAN, costs=True)
+def path_within(path: str, root: str | list[str]) -> bool:
     """Whether a path is `root` or below it, by its text alone: `..`, `.`, `~`, drives and both separators are resolved.
 
-    A relative path is taken from `root`. False wherever the text cannot tell (a variable, a network share, another
-    user's home, a relative root), so let it be what allows. Links on the disk are not followed.
-    Example: `any(tool.paths[?!path_within(@, '/srv/app')])`.
+    A relative path is taken from `root`, and lies in none of a list of roots. False wherever the text cannot tell (a
+    variable, a network share, another user's home, a relative root), so let it be what allows. Links on the disk are not
+    followed. Example: `any(tool.paths[?!path_within(@, '/srv/app')])`, `path_within(path, set('readable'))`.
     """
-    return within(path, root)
+    return within(path, root) if isinstance(root, str) else within_any(path, root)
 
 
 @EXTENSIONS.function(Param("ip", STRING), Param("nets", TEXT_OR_TEXTS, literal=True), returns=BOOLEAN)

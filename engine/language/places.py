@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -29,6 +30,11 @@ def within(path: str, root: str) -> bool:
         return False
     other = _place(path, place)
     return other is not None and other.base == place.base and other.names[: len(place.names)] == place.names
+
+
+def within_any(path: str, roots: Iterable[str]) -> bool:
+    """Whether a path that is not relative lies in one of several folders."""
+    return _place(path) is not None and any(within(path, each) for each in roots)
 
 
 def _place(path: str, start: _Place | None = None) -> _Place | None:
