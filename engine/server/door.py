@@ -2,7 +2,7 @@
 
 import functools
 import ipaddress
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,13 +27,15 @@ def firsts(headers: Headers) -> dict[bytes, bytes]:
     return dict(reversed(headers))
 
 
-def personal_problem(method: str, headers: Headers) -> Problem | None:
+def personal_problem(method: str, headers: Headers, first: Mapping[bytes, bytes] | None = None) -> Problem | None:
     """Why a request cannot be the developer's own client, in personal mode: a web page must not use the proxy.
 
     The host must be a loopback name (a page of another name that resolves here is refused), a foreign origin or a
-    cross-site fetch is refused, and a POST must say that it is JSON (which no form of a page can).
+    cross-site fetch is refused, and a POST must say that it is JSON (which no form of a page can). `first` is what
+    `firsts` gives, where the caller has it.
     """
-    first = firsts(headers)
+    if first is None:
+        first = firsts(headers)
     host = first.get(b"host", b"")
     if len(first) != len(headers) and sum(name == b"host" for name, _ in headers) > 1:
         host = b""  # which of them would count is anybody's guess

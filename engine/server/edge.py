@@ -1,7 +1,8 @@
 """The ASGI edge of an exchange: bytes in under limits, bytes out, and a client that goes away cancels all of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -104,20 +105,24 @@ class Edge:
         metrics = house.world.metrics
         id = house.world.new_id()
         metrics.in_flight += 1
-        watch: _Departure | None = None
         reply: Reply | None = None
+        watch = _Watch(receive, house.world.settings.server.body_timeout)
         try:
-            body = await self._admitted(house, scope, receive)
+            first = firsts(scope["headers"])
+            body = self._refused(house, scope["method"], scope["headers"], first) or await _body(
+                watch, first, house.world.settings.server.max_body
+            )
             if body is None:
                 return
+            watch.has_body()
             if isinstance(body, Problem):
+                watch.stop()
                 metrics.answered(codec.protocol.value, "", "", body.status, 0.0)
                 house.world.log.info("request refused", request=id, status=body.status, code=body.code)
                 await _send_whole(send, _refusal(codec, body, live, id))
                 return
-            visitor = self.visitor(scope)
+            visitor = self.visitor(scope, first)
             incoming = Incoming(codec, body, scope["headers"], visitor.caller, id, _query(scope), values, visitor.grant)
-            watch = _Departure(receive)
             reply = await handle(incoming, live.current, house)
             if reply.chunks is None:
                 watch.stop()
@@ -125,7 +130,7 @@ class Edge:
             else:
                 await _send_stream(send, reply, reply.chunks)
         except asyncio.CancelledError:
-            if watch is None or not watch.gone:
+            if not watch.gone:
                 raise  # the server stops: it was not the client
         except Exception:
             # The outermost edge: whatever it was, the client is answered, and the log has it.
@@ -141,30 +146,16 @@ class Edge:
                 raise  # so that the connection is closed: what was begun must not look whole
         finally:
             metrics.in_flight -= 1
-            if watch is not None:
-                watch.stop()
+            watch.stop()
 
-    async def _admitted(self, house: House, scope: Scope, receive: Receive) -> bytes | Problem | None:
-        """The body of a request that may come in, or why it may not; None where the client went away."""
-        server = house.world.settings.server
-        headers: Headers = scope["headers"]
-        problem = self._refused(house, scope["method"], headers)
-        if problem is not None:
-            return problem
-        try:
-            async with asyncio.timeout(server.body_timeout):
-                return await _body(receive, headers, server.max_body)
-        except TimeoutError:
-            return Problem(status=408, message="The request's body did not arrive in time.", code="timeout")
-
-    def _refused(self, house: House, method: str, headers: Headers) -> Problem | None:
+    def _refused(self, house: House, method: str, headers: Headers, first: Mapping[bytes, bytes]) -> Problem | None:
         """Why a request is not even read."""
         settings = house.world.settings
-        if settings.server.mode == "personal" and (problem := personal_problem(method, headers)) is not None:
+        if settings.server.mode == "personal" and (problem := personal_problem(method, headers, first)) is not None:
             return problem
         if method != "POST":
             return Problem(status=405, message=f"{method} is not possible here; use POST.", code="method_not_allowed")
-        if firsts(headers).get(b"content-encoding", b"") not in (b"", b"identity"):
+        if first.get(b"content-encoding", b"") not in (b"", b"identity"):
             message = "The request's body must not be compressed."
             return Problem(status=415, message=message, code="unsupported_media_type")
         if self.draining:
@@ -179,15 +170,15 @@ class Edge:
             return Problem(status=503, message=message, kind="server_error", code="audit_full", retry_after=1.0)
         return None
 
-    def visitor(self, scope: Scope) -> Visitor:
-        """Who asks, and what it may use, of exchanges and of pages alike."""
+    def visitor(self, scope: Scope, first: Mapping[bytes, bytes] | None = None) -> Visitor:
+        """Who asks, and what it may use, of exchanges and of pages alike; `first` as for `personal_problem`."""
         known: Visitor | None = scope.get(VISITOR)
         if known is not None:
             return known
         headers: Headers = scope["headers"]
         trusted = self.house.world.settings.server.trusted_proxies if self.house is not None else ()
-        agent = firsts(headers).get(b"user-agent", b"")[:AGENT_LENGTH].decode("latin-1")
-        return Visitor(Caller(ip=client_address(_peer(scope), headers, trusted), agent=agent))
+        agent = (firsts(headers) if first is None else first).get(b"user-agent", b"")[:AGENT_LENGTH]
+        return _anybody(client_address(_peer(scope), headers, trusted), agent)
 
     def caller(self, scope: Scope) -> Caller:
         """Who asks."""
@@ -203,33 +194,75 @@ def _query(scope: Scope) -> str:
     return query.decode("latin-1") if query else ""
 
 
+@functools.lru_cache(maxsize=128)
+def _anybody(address: str, agent: bytes) -> Visitor:
+    """Who asks where nobody says who they are: made once for a client, which asks many times."""
+    return Visitor(Caller(ip=address, agent=agent.decode("latin-1")))
+
+
 UNWATCHED: Final = 0.01
-"""Seconds of an exchange in which nobody looks whether the client is still there."""
+"""Seconds of an exchange in which nobody looks whether its body comes, or whether the client is still there."""
 
 
-class _Departure:
-    """Watches for the client to go away, and cancels the exchange when it does.
+class _Watch:
+    """Watches over an exchange that takes its time: cancels it where its body does not come, or its client goes away.
 
-    It begins to watch after a moment: an exchange that is over by then has cost a timer, not a task.
+    It begins after a moment: an exchange that is over by then has cost a timer, not a task.
     """
 
-    __slots__ = ("_receive", "_task", "_timer", "_waiting", "gone")
+    __slots__ = (
+        "_body_timeout",
+        "_has_body",
+        "_is_slow",
+        "_loop",
+        "_task",
+        "_timer",
+        "_waiting",
+        "gone",
+        "late",
+        "receive",
+    )
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, body_timeout: float) -> None:
+        self.receive = receive
         self.gone = False
-        self._receive = receive
-        self._task = asyncio.current_task()
+        self.late = False
+        self._body_timeout = body_timeout
+        self._has_body = False
+        self._is_slow = False
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
         self._waiting: asyncio.Future[Any] | None = None
-        self._timer = asyncio.get_running_loop().call_later(UNWATCHED, self._watch)
+        self._timer = self._loop.call_later(UNWATCHED, self._look)
 
-    def _watch(self) -> None:
-        waiting = self._waiting = asyncio.ensure_future(self._receive())
+    def has_body(self) -> None:
+        """From now on the client may not go away."""
+        self._has_body = True
+        if self._is_slow:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(UNWATCHED, self._look)
+
+    def _look(self) -> None:
+        if not self._has_body:
+            self._is_slow = True
+            self._timer = self._loop.call_later(max(0.0, self._body_timeout - UNWATCHED), self._give_up)
+            return
+        waiting = self._waiting = asyncio.ensure_future(self.receive())
         waiting.add_done_callback(self._left)
+
+    def _give_up(self) -> None:
+        if not self._has_body and self._task is not None:
+            self.late = self._task.cancel()
 
     def _left(self, _: object) -> None:
         self.gone = True
         if self._task is not None:
             self._task.cancel()
+
+    def forgiven(self) -> None:
+        """The cancellation for the body was answered: the task goes on."""
+        if self._task is not None:
+            self._task.uncancel()
 
     def stop(self) -> None:
         """The client may go now."""
@@ -239,13 +272,23 @@ class _Departure:
             self._waiting.cancel()
 
 
-async def _body(receive: Receive, headers: Headers, limit: int) -> bytes | Problem | None:
+async def _body(watch: _Watch, first: Mapping[bytes, bytes], limit: int) -> bytes | Problem | None:
+    """The whole body; a Problem where it is too large or too slow, None where the client went away."""
+    try:
+        return await _read(watch.receive, first, limit)
+    except asyncio.CancelledError:
+        if not watch.late:
+            raise
+        watch.forgiven()
+        return Problem(status=408, message="The request's body did not arrive in time.", code="timeout")
+
+
+async def _read(receive: Receive, first: Mapping[bytes, bytes], limit: int) -> bytes | Problem | None:
     """The whole body; a Problem where it is too large, None where the client went away.
 
     A body that is too large is read and forgotten for a while: a connection that is closed on a client that is still
     sending is reset, and the client would never see why. One that asks first (`expect`) is told before it sends.
     """
-    first = firsts(headers)
     announced = first.get(b"content-length", b"")
     too_large = announced.isdigit() and int(announced) > limit
     if too_large and b"expect" in first:
