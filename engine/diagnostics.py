@@ -1,5 +1,7 @@
 """What is wrong, where, whose fault it is, and what to do next: the vocabulary of every finding and every error."""
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 import msgspec
@@ -58,6 +60,17 @@ def warning(number: int, message: str, where: Where, help: str = "", fix: Fix | 
 
 def note(number: int, message: str, where: Where, help: str = "", fix: Fix | None = None) -> Diagnostic:
     return Diagnostic(f"N{number}", Severity.NOTE, message, where, help, fix)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that was probably meant; empty where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or nothing where no name is near."""
+    near = nearest(name, known)
+    return f"did you mean '{near}'?" if near else ""
 
 
 class LexgateError(Exception):

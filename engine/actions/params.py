@@ -5,7 +5,6 @@
 editor completion.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from engine.diagnostics import suggestion
 from engine.language import Condition, Env, Template
 from engine.language.patterns import Pattern, PatternSet
 
@@ -339,9 +339,14 @@ def bare_type(annotation: Any) -> Any:
     return options[0] if len(options) == 1 and options[0] in LINKS else annotation
 
 
+@functools.cache
+def _hints_of(params: type[Params]) -> Mapping[str, Any]:
+    return get_type_hints(params, include_extras=True)
+
+
 def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params:
     """The parameters of one step. Raises WrongParams."""
-    hints = get_type_hints(params, include_extras=True)
+    hints = _hints_of(params)
     fields = dict(zip(params.__struct_encode_fields__, params.__struct_fields__, strict=True))
     alone = not isinstance(value, dict) or (
         # A mapping can be the value of the lone parameter: `drop_tools: {$set: x}`, `route: {failover: [...]}`.
@@ -356,8 +361,7 @@ def link(params: type[Params], value: Any, path: Path, linker: Linker) -> Params
     for name, written in value.items():
         at = path if alone else (*path, name)
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            help = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(fields) or 'none'}"
+            help = suggestion(name, fields) or f"it takes {', '.join(fields) or 'none'}"
             wrongs.append(LinkError(f"unknown parameter '{name}'", at, help))
             continue
         hint = hints[fields[name]]

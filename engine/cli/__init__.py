@@ -1,6 +1,5 @@
 """The command `policy`: one file a verb, and here one line a verb."""
 
-import difflib
 import importlib
 import importlib.metadata
 import os
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import rich_click as click
 
-from engine.diagnostics import ConfigurationError, LexgateError, UsageError
+from engine.diagnostics import ConfigurationError, LexgateError, UsageError, nearest
 from engine.rendering import render_text
 
 VERBS: Final = {
@@ -49,8 +48,8 @@ class Verbs(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in VERBS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+            near = nearest(args[0], VERBS)
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near}'?" if near else ""))
         name, command, rest = super().resolve_command(ctx, args)
         if name is None or command is None:
             return name, command, rest

@@ -4,9 +4,8 @@ import rich_click as click
 from rich.table import Table
 
 from engine.actions import ACTIONS
-from engine.diagnostics import UsageError
+from engine.diagnostics import UsageError, suggestion
 from engine.model.phases import Phase
-from engine.policy.names import suggestion
 
 from .output import console
 from .pages.actions import action_section

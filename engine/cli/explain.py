@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from engine import documents
-from engine.diagnostics import ConfigurationError, UsageError
+from engine.diagnostics import ConfigurationError, UsageError, suggestion
 from engine.model.decision import Decision
 from engine.model.effects import Block, Respond, Steer, VerdictKind
 from engine.model.phases import Phase
 from engine.policy.compile import compile_policies
 from engine.policy.given import complete_event
-from engine.policy.names import suggestion
 from engine.policy.record import DecisionRecord, Subject, op_record, record_of
 from engine.policy.ruleset import Event, RuleSet
 from engine.policy.sources import PolicySet

@@ -3,9 +3,8 @@
 import rich_click as click
 from rich.table import Table
 
-from engine.diagnostics import UsageError
+from engine.diagnostics import UsageError, suggestion
 from engine.language.functions import FUNCTIONS
-from engine.policy.names import suggestion
 
 from .output import console
 from .pages.functions import function_section

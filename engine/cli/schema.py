@@ -5,8 +5,7 @@ from pathlib import Path
 import rich_click as click
 
 import engine
-from engine.diagnostics import UsageError
-from engine.policy.names import suggestion
+from engine.diagnostics import UsageError, suggestion
 
 from .pages import SCHEMAS, generated, schema_text
 

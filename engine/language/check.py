@@ -1,15 +1,14 @@
 """The types of a condition before it runs: what no event can make true, what may be null, what was misspelt."""
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
-from engine.diagnostics import Severity
-from engine.language.errors import ConditionSyntaxError, unknown
+from engine.diagnostics import Severity, nearest
+from engine.language.call_check import Calls, Known
+from engine.language.errors import ConditionSyntaxError
 from engine.language.findings import Checked, Finding, outermost_causes
-from engine.language.functions import FUNCTIONS, Function
 from engine.language.guards import (
     NOTHING,
     Path,
@@ -37,11 +36,10 @@ from engine.language.inference import (
     value_of,
     written,
 )
+from engine.language.naming import Scope, comparison_for, name_of, named
 from engine.language.nodes import Node
 from engine.language.parse import parse
-from engine.language.patterns import PatternError, compile_pattern
-from engine.language.places import network
-from engine.language.types import ANYTHING, BOOLEAN, EXPREF, NULL, STRING, Type
+from engine.language.types import ANYTHING, BOOLEAN, NULL, Type
 from engine.language.values import is_false
 
 __all__ = ["CONDITION", "NO_KNOWN", "Known", "check", "check_text", "type_from_schema"]
@@ -50,25 +48,8 @@ CONDITION: Final = BOOLEAN.or_null()
 """What `when` and `unless` expect."""
 
 _FEW: Final = 12  # fields of an object that a message lists
-_SCALARS: Final = Type.of("number", "string")
 _STEPS: Final = frozenset({"subexpression", "projection", "filter_projection", "value_projection", "flatten"})
 _SIGNS: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-_NAMES: Final[Mapping[tuple[str, int], str]] = {
-    ("set", 0): "set",
-    ("def", 0): "definition",
-    ("matches_any", 1): "pattern set",
-}
-
-
-class Known(msgspec.Struct, frozen=True):
-    """The names that an expression may use: of sets, of pattern sets, and of definitions with the types of their values."""
-
-    sets: Collection[str] = ()
-    patterns: Collection[str] = ()
-    definitions: Mapping[str, Type] = {}
-
-    def names(self, what: str) -> Collection[str]:
-        return {"set": self.sets, "definition": self.definitions, "pattern set": self.patterns}[what]
 
 
 NO_KNOWN: Final = Known()
@@ -88,7 +69,7 @@ def check_text(
         node = parse(text)
     except ConditionSyntaxError as wrong:
         message, _, help = wrong.message.partition("; ")
-        return Checked(UNKNOWN, (Finding(201, Severity.ERROR, message, wrong.start, wrong.end, help),))
+        return Checked(UNKNOWN, (Finding(201, Severity.ERROR, message, wrong.start, wrong.end, help, wrong.instead),))
     return check(node, root, known, expect=expect, elsewhere=elsewhere, given=given)
 
 
@@ -109,7 +90,7 @@ def check(
     walk = _Walk(root, known, elsewhere or {})
     true_before = tuple(given)
     facts = NOTHING.union(*map(present_if_true, true_before))
-    found = walk.visit(node, _Scope(root, "the event", facts, at_root=True))
+    found = walk.visit(node, Scope(root, "the event", facts, at_root=True))
     walk.contradictions(node, true_before)
     if expect is not None:
         walk.place(node, found, expect)
@@ -122,20 +103,6 @@ _FROM_THE_ELEMENT: Final = (
 )
 
 
-class _Scope(NamedTuple):
-    """Where names are looked up: the current value, what it is called, and which of its fields are not null."""
-
-    current: Type
-    label: str
-    facts: frozenset[Path] = NOTHING
-    at_root: bool = False
-    each: bool = False
-    """Inside a projection, where every step applies to each element."""
-
-    def knowing(self, facts: frozenset[Path]) -> "_Scope":
-        return self._replace(facts=self.facts | facts)
-
-
 class _Walk:
     """One expression, from the leaves up."""
 
@@ -145,15 +112,16 @@ class _Walk:
         self.elsewhere = elsewhere
         self.findings: list[Finding] = []
         self.types: dict[int, Type] = {}
+        self._calls = Calls(self)
 
-    def error(self, number: int, node: Node, message: str, help: str = "") -> Type:
-        self.findings.append(Finding(number, Severity.ERROR, message, node.start, node.end, help))
+    def error(self, number: int, node: Node, message: str, help: str = "", instead: str = "") -> Type:
+        self.findings.append(Finding(number, Severity.ERROR, message, node.start, node.end, help, instead))
         return UNKNOWN
 
-    def warn(self, number: int, node: Node, message: str, help: str = "") -> None:
-        self.findings.append(Finding(number, Severity.WARNING, message, node.start, node.end, help))
+    def warn(self, number: int, node: Node, message: str, help: str = "", instead: str = "") -> None:
+        self.findings.append(Finding(number, Severity.WARNING, message, node.start, node.end, help, instead))
 
-    def visit(self, node: Node, scope: _Scope) -> Type:
+    def visit(self, node: Node, scope: Scope) -> Type:
         found = self._visit(node, scope)
         path = path_of(node)
         if path is not None and path in scope.facts:
@@ -161,7 +129,7 @@ class _Walk:
         self.types[id(node)] = found
         return found
 
-    def _visit(self, node: Node, scope: _Scope) -> Type:
+    def _visit(self, node: Node, scope: Scope) -> Type:
         if node.kind in _STEPS and node.children[0].kind == "not_expression":
             self.visit(node.children[0].children[0], scope)
             return self.error(
@@ -201,7 +169,7 @@ class _Walk:
                 return self._comparator(node, scope)
             case "pipe":
                 left = self.visit(node.children[0], scope)
-                return self.visit(node.children[1], _Scope(left, _label(node.children[0], scope)))
+                return self.visit(node.children[1], Scope(left, name_of(node.children[0], scope)))
             case "multi_select_list":
                 return self._unless_null(
                     scope, Type.array(union([self.visit(child, scope) for child in node.children]))
@@ -210,30 +178,30 @@ class _Walk:
                 fields = {pair.value: self.visit(pair.children[0], scope) for pair in node.children}
                 return self._unless_null(scope, Type.closed_object(fields))
             case "function_expression":
-                return self._call(node, scope)
+                return self._calls.visit(node, scope)
             case _:
                 for child in node.children:
                     self.visit(child, scope)
                 return ANYTHING
 
-    def _unless_null(self, scope: _Scope, found: Type) -> Type:
+    def _unless_null(self, scope: Scope, found: Type) -> Type:
         return found.or_null() if scope.current.nullable else found
 
     # -- fields --
 
-    def _chain(self, node: Node, scope: _Scope) -> Type:
+    def _chain(self, node: Node, scope: Scope) -> Type:
         first, *steps = node.children
         found = self.visit(first, scope)
-        label = _label(first, scope)
+        label = name_of(first, scope)
         path = path_of(first)
         for step in steps:
             facts = below(scope.facts, path) if path is not None else NOTHING
-            found = self.visit(step, _Scope(found, label, facts, each=scope.each))
+            found = self.visit(step, Scope(found, label, facts, each=scope.each))
             label = f"{label}.{step.value}" if step.kind == "field" else "it"
             path = (*path, step.value) if path is not None and step.kind == "field" else None
         return found
 
-    def _field(self, node: Node, scope: _Scope) -> Type:
+    def _field(self, node: Node, scope: Scope) -> Type:
         name, holder = node.value, scope.current
         if name in holder.properties:
             found = holder.properties[name]
@@ -251,7 +219,7 @@ class _Walk:
             return value_of(holder).or_null()
         return self._missing(node, scope)
 
-    def _missing(self, node: Node, scope: _Scope) -> Type:
+    def _missing(self, node: Node, scope: Scope) -> Type:
         name = node.value
         if _is_quoted(node):
             return self.error(
@@ -259,43 +227,51 @@ class _Walk:
                 node,
                 f"double quotes name a field, and {scope.label} has none of this name",
                 f"a string is written '{name}'",
+                f"'{name}'",
             )
         if name in ("true", "false"):
             return self.error(
-                202, node, f"'{name}' names a field, and there is none", f"the literal is written `{name}`"
+                202, node, f"'{name}' names a field, and there is none", f"the literal is written `{name}`", f"`{name}`"
             )
         if scope.at_root and name in self.elsewhere:
             phases = ", ".join(self.elsewhere[name])
             return self.error(203, node, f"'{name}' does not exist in this phase", f"it exists in: {phases}")
         fields = scope.current.properties
-        near = difflib.get_close_matches(name, fields, n=1)
+        near = nearest(name, fields)
         deeper = [f"{part}.{name}" for part, each in self.root.properties.items() if name in each.properties]
         if near:
-            help = f"did you mean '{near[0]}'?"
+            help = f"did you mean '{near}'?"
         elif scope.at_root and deeper:
             help = f"did you mean {' or '.join(map(repr, deeper[:3]))}?"
         elif not scope.at_root and name in self.root.properties:
             help = _FROM_THE_ELEMENT
         else:
             help = f"fields: {', '.join(fields)}" if len(fields) <= _FEW else ""
-        return self.error(202, node, f"unknown field '{name}' of {scope.label}", help)
+        return self.error(202, node, f"unknown field '{name}' of {scope.label}", help, near)
 
     # -- lists --
 
-    def _index_expression(self, node: Node, scope: _Scope) -> Type:
+    def _index_expression(self, node: Node, scope: Scope) -> Type:
         first, *steps = node.children
         found = self.visit(first, scope)
-        label = _label(first, scope)
+        label = name_of(first, scope)
         for step in steps:
             if not self._is_list(step, found, label, scope):
                 return UNKNOWN
+            if step.kind == "index" and first.kind == "identity" and scope.each and is_dynamic(found.or_null()):
+                self.warn(
+                    216,
+                    step,
+                    "after a projection, this takes an element of each element, and not one of the list",
+                    "end the projection with a pipe: list[?x] | [0]",
+                )
             if step.kind == "slice":
                 found = found if found.kinds <= {"array", "null"} else Type.array(items_of(found)).or_null()
             else:
                 found = items_of(found).or_null()
         return found
 
-    def _is_list(self, step: Node, found: Type, label: str, scope: _Scope) -> bool:
+    def _is_list(self, step: Node, found: Type, label: str, scope: Scope) -> bool:
         if "array" in found.kinds or found.kinds <= {"null"}:
             return True
         if scope.each:
@@ -309,36 +285,36 @@ class _Walk:
             self.error(215, step, f"{label} is {in_words(found)}, which has no elements")
         return False
 
-    def _projected(self, left: Type, items: Type, right: Node, scope: _Scope, facts: frozenset[Path]) -> Type:
+    def _projected(self, left: Type, items: Type, right: Node, scope: Scope, facts: frozenset[Path]) -> Type:
         each = self.visit(right, scope._replace(current=items, facts=facts, at_root=False, each=True))
         made = Type.array(each.without_null())
         return made if left.kinds <= {"array"} else made.or_null()
 
-    def _projection(self, node: Node, scope: _Scope) -> Type:
+    def _projection(self, node: Node, scope: Scope) -> Type:
         base, right = node.children
         left = self.visit(base, scope)
-        label = _label(base, scope)
+        label = name_of(base, scope)
         if not self._is_list(node, left, label, scope):
             return UNKNOWN
         inner = scope._replace(label=f"an element of {label}")
         return self._projected(left, items_of(left).without_null(), right, inner, NOTHING)
 
-    def _filter(self, node: Node, scope: _Scope) -> Type:
+    def _filter(self, node: Node, scope: Scope) -> Type:
         base, right, condition = node.children
         left = self.visit(base, scope)
-        label = _label(base, scope)
+        label = name_of(base, scope)
         if not self._is_list(node, left, label, scope):
             return UNKNOWN
         items = items_of(left)
-        inner = _Scope(items, f"an element of {label}")
+        inner = Scope(items, f"an element of {label}")
         self.visit(condition, inner)
         self._truth(condition)
         return self._projected(left, items, right, scope._replace(label=inner.label), present_if_true(condition))
 
-    def _values(self, node: Node, scope: _Scope) -> Type:
+    def _values(self, node: Node, scope: Scope) -> Type:
         base, right = node.children
         left = self.visit(base, scope)
-        label = _label(base, scope)
+        label = name_of(base, scope)
         if "object" not in left.kinds and not left.kinds <= {"null"}:
             return self.error(
                 215, node, f"{label} is {in_words(left)}, which has no fields", "write [*] for the elements of a list"
@@ -347,10 +323,10 @@ class _Walk:
         made = self._projected(left, value_of(left).without_null(), right, inner, NOTHING)
         return made if left.kinds <= {"object"} else made.or_null()
 
-    def _flatten(self, node: Node, scope: _Scope) -> Type:
+    def _flatten(self, node: Node, scope: Scope) -> Type:
         base = node.children[0]
         left = self.visit(base, scope)
-        if not self._is_list(node, left, _label(base, scope), scope):
+        if not self._is_list(node, left, name_of(base, scope), scope):
             return UNKNOWN
         items = items_of(left)
         if "array" in items.kinds and not is_dynamic(items):
@@ -361,13 +337,13 @@ class _Walk:
 
     # -- truth --
 
-    def _and(self, node: Node, scope: _Scope) -> Type:
+    def _and(self, node: Node, scope: Scope) -> Type:
         left = self.visit(node.children[0], scope)
         self._truth(node.children[0])
         right = self.visit(node.children[1], scope.knowing(present_if_true(node.children[0])))
         return union([falsy(left), right])
 
-    def _or(self, node: Node, scope: _Scope) -> Type:
+    def _or(self, node: Node, scope: Scope) -> Type:
         left = self.visit(node.children[0], scope)
         self._truth(node.children[0])
         right = self.visit(node.children[1], scope.knowing(present_if_false(node.children[0])))
@@ -388,7 +364,7 @@ class _Walk:
                 if found.kinds == {"number"}:
                     self.warn(303, node, "a number always counts as true, 0 too", "compare it, as in: > `0`")
                 elif closed:
-                    self.warn(303, node, f"{_named(node)} always exists, and counts as true")
+                    self.warn(303, node, f"{named(node)} always exists, and counts as true")
 
     def place(self, node: Node, found: Type, expect: Type) -> None:
         """Whether the value fits where it stands; for a condition, every value that it may have."""
@@ -415,7 +391,7 @@ class _Walk:
                         217,
                         node,
                         f"a condition must be true or false, and this is {in_words(found)}",
-                        _comparison_for(found),
+                        comparison_for(found),
                     )
                 else:
                     self._leak(node, found, "here")
@@ -431,7 +407,7 @@ class _Walk:
                 305,
                 node,
                 f"the condition has {in_words(others)} as its value {where}, which is neither true nor false",
-                _comparison_for(others),
+                comparison_for(others),
             )
 
     def contradictions(self, node: Node, given: Iterable[Node] = ()) -> None:
@@ -453,7 +429,7 @@ class _Walk:
 
     # -- comparisons --
 
-    def _comparator(self, node: Node, scope: _Scope) -> Type:
+    def _comparator(self, node: Node, scope: Scope) -> Type:
         left, right = node.children
         kinds = self.visit(left, scope), self.visit(right, scope)
         if node.value not in ("eq", "ne"):
@@ -475,23 +451,24 @@ class _Walk:
             lists = "array" in one.kinds ^ other.kinds
             help = "ask whether a list holds something with contains(list, value) or any(list[?...])" if lists else ""
             if is_null(left) or is_null(right):
-                message = f"{_named(left if is_null(right) else right)} is never null: this is always {always}"
+                message = f"{named(left if is_null(right) else right)} is never null: this is always {always}"
             else:
                 message = f"{in_words(one)} never equals {in_words(other)}: this is always {always}"
             return self.error(205, node, message, help)
         if one.kinds & other.kinds <= {"string", "number", "boolean"} and listed_apart(one, other):
             literal, values = (left, other) if left.kind == "literal" else (right, one)
-            self._not_listed(literal, values.enum or (), always)
+            self.not_listed(literal, values.enum or (), always)
         return BOOLEAN
 
-    def _not_listed(self, node: Node, values: tuple[Any, ...], always: str) -> None:
+    def not_listed(self, node: Node, values: tuple[Any, ...], always: str) -> None:
         if node.kind != "literal":
             self.error(206, node, f"the sides have no value in common: this is always {always}")
             return
-        near = difflib.get_close_matches(str(node.value), [str(value) for value in values], n=1)
+        near = nearest(str(node.value), [str(value) for value in values])
         listed = f"possible values: {', '.join(map(written, values))}" if len(values) <= _FEW else ""
-        help = f"did you mean '{near[0]}'?" if near else listed
-        self.error(206, node, f"{written(node.value)} is not a possible value: this is always {always}", help)
+        help = f"did you mean '{near}'?" if near else listed
+        instead = f"'{near}'" if near and isinstance(node.value, str) else ""
+        self.error(206, node, f"{written(node.value)} is not a possible value: this is always {always}", help, instead)
 
     def _ordering(self, node: Node, kinds: tuple[Type, Type]) -> Type:
         for child, found in zip(node.children, kinds, strict=True):
@@ -504,193 +481,12 @@ class _Walk:
                 self.warn(
                     301,
                     child,
-                    f"{_named(child)} may be null, and the comparison is then null",
-                    f"say what null means: {_named(child)} != null && …, or default(…, `0`)"
+                    f"{named(child)} may be null, and the comparison is then null",
+                    f"say what null means: {named(child)} != null && …, or default(…, `0`)"
                     if path_of(child)
                     else "say what null means: default(…, `0`)",
                 )
         return BOOLEAN if all(each.kinds == {"number"} for each in kinds) else CONDITION
-
-    # -- functions --
-
-    def _call(self, node: Node, scope: _Scope) -> Type:
-        function = FUNCTIONS.get(node.value)
-        name_span = msgspec.structs.replace(node, end=node.start + len(node.value))
-        if function is None:
-            for child in node.children:
-                if child.kind != "expref":
-                    self.visit(child, scope)
-            message, _, help = unknown("function", node.value, FUNCTIONS).partition("; ")
-            return self.error(209, name_span, message, help)
-        kinds = self._arguments(node, function, scope)
-        if not function.takes(len(node.children)):
-            return self.error(
-                210,
-                node,
-                f"{node.value}() takes {_count(function)}, and {len(node.children)} are given",
-                f"write {function.signature}",
-            )
-        for index, (child, found) in enumerate(zip(node.children, kinds, strict=True)):
-            self._argument(child, found, function, index)
-        return self._answer(node, function, kinds)
-
-    def _arguments(self, node: Node, function: Function, scope: _Scope) -> tuple[Type, ...]:
-        """The types of the arguments; an expression reference is evaluated on the elements of the list beside it."""
-        kinds: dict[int, Type] = {}
-        for index, child in enumerate(node.children):
-            if child.kind != "expref":
-                kinds[index] = UNKNOWN if _is_told_of(child, function, index) else self.visit(child, scope)
-        lists = [index for index, found in kinds.items() if "array" in found.kinds and found is not UNKNOWN]
-        for index, child in enumerate(node.children):
-            if child.kind == "expref":
-                items = items_of(kinds[lists[0]]) if lists else ANYTHING
-                label = f"an element of {_label(node.children[lists[0]], scope)}" if lists else "an element"
-                self.types[id(child)] = self.visit(child.children[0], _Scope(items, label))
-                kinds[index] = EXPREF
-        return tuple(kinds[index] for index in range(len(node.children)))
-
-    def _argument(self, node: Node, found: Type, function: Function, index: int) -> None:
-        param = function.param(index)
-        what = _NAMES.get((function.name, index))
-        if param.literal:
-            self._literal(node, function, index, what)
-            return
-        if param.type.kinds == {"expref"} or node.kind == "expref":
-            self._reference(node, function, wanted=param.type.kinds == {"expref"})
-            return
-        takes = f"{function.name}() takes {in_words(param.type)}"
-        if disjoint(found, param.type):
-            if found.kinds == {"null"} and not is_null(node) and node.kind != "literal":
-                return
-            self.error(211, node, f"{takes}, and this is {in_words(found)}", f"write {function.signature}")
-        elif found.nullable and not param.type.nullable:
-            self.warn(
-                302,
-                node,
-                f"{_named(node)} may be null, and {function.name}() does not accept null",
-                f"guard it with {_named(node)} != null && …, or write default(…, …)"
-                if path_of(node)
-                else "write default(…, …)",
-            )
-        elif param.type.items is not None and found.items is not None and disjoint(found.items, param.type.items):
-            self.error(211, node, f"an element must be {in_words(param.type.items)}, and is {in_words(found.items)}")
-
-    def _reference(self, node: Node, function: Function, *, wanted: bool) -> None:
-        if node.kind != "expref" or not wanted:
-            message = "an expression is expected here" if wanted else "no expression is expected here"
-            self.error(
-                211,
-                node,
-                message,
-                f"write {function.signature}" + (", the expression with & before it" if wanted else ""),
-            )
-            return
-        if function.name == "map":
-            return
-        found = self.types[id(node)]
-        if disjoint(found, _SCALARS):
-            self.error(211, node, f"{function.name}() orders by a number or a string, and this is {in_words(found)}")
-        elif found.nullable and not is_dynamic(found):
-            self.warn(302, node, f"this may be null, by which {function.name}() cannot order", "write default(…, …)")
-
-    def _literal(self, node: Node, function: Function, index: int, what: str | None) -> None:
-        param = function.param(index)
-        lists = "array" in param.type.kinds
-        if lists and node.kind == "function_expression" and node.value == "set":
-            return
-        if node.kind != "literal":
-            help = f"write {function.signature} with a text in single quotes"
-            self.error(212, node, f"{param.name} of {function.name}() must be a literal", help)
-            return
-        found = type_of(node.value)
-        if disjoint(found, param.type):
-            self.error(211, node, f"{function.name}() takes {in_words(param.type)}, and this is {in_words(found)}")
-        elif what is not None and node.value not in self.known.names(what):
-            message, _, help = unknown(what, node.value, self.known.names(what)).partition("; ")
-            known = sorted(self.known.names(what))
-            if not help and known and len(known) <= _FEW:
-                help = f"known: {', '.join(known)}"
-            self.error(213, node, message, help or f"the policy has no {what}s")
-        elif function.name == "matches":
-            self._pattern(node)
-        elif function.name == "cidr":
-            self._networks(node)
-
-    def _pattern(self, node: Node) -> None:
-        try:
-            compile_pattern("", node.value)
-        except PatternError as wrong:
-            if node.end - node.start == len(node.value) + 2:  # nothing in it is escaped
-                node = msgspec.structs.replace(node, start=node.start + 1 + wrong.start, end=node.start + 1 + wrong.end)
-            self.error(501, node, f"not a pattern: {wrong.message}", wrong.help)
-
-    def _networks(self, node: Node) -> None:
-        for each in [node.value] if isinstance(node.value, str) else node.value:
-            try:
-                network(str(each))
-            except ValueError as wrong:
-                self.error(218, node, f"not a network: {wrong}", "write '10.0.0.0/8'")
-
-    def _answer(self, node: Node, function: Function, kinds: tuple[Type, ...]) -> Type:
-        match function.name:
-            case "def":
-                name = node.children[0].value
-                return self.known.definitions.get(name, UNKNOWN) if isinstance(name, str) else UNKNOWN
-            case "var" if len(kinds) == 2 and not kinds[1].nullable:
-                return UNKNOWN
-            case "map":
-                return Type.array(self.types.get(id(node.children[0]), ANYTHING))
-            case "not_null":
-                return _first_not_null(kinds)
-            case "to_array":
-                return kinds[0] if kinds[0].kinds == {"array"} else Type.array(kinds[0])
-            case "values" if "object" in kinds[0].kinds:
-                return Type.array(value_of(kinds[0]))
-            case "contains":
-                self._containment(node, *kinds)
-        return function.returns if function.infer is None else _fitting(function, kinds)
-
-    def _containment(self, node: Node, subject: Type, search: Type) -> None:
-        """An element that no element can equal."""
-        if subject.without_null().kinds == {"array"}:
-            items = items_of(subject)
-            if disjoint(items, search):
-                self.error(
-                    205, node, f"the list holds {in_words(items)}, never {in_words(search)}: this is always false"
-                )
-            elif listed_apart(items, search) and node.children[1].kind == "literal":
-                self._not_listed(node.children[1], items.enum or (), "false")
-            elif listed_apart(items, search):
-                self.error(206, node, "no element is a possible value: this is always false")
-        elif subject.without_null().kinds == {"string"} and disjoint(search, STRING):
-            self.error(205, node, f"a string never contains {in_words(search)}: this is always false")
-
-
-def _first_not_null(kinds: tuple[Type, ...]) -> Type:
-    parts: list[Type] = []
-    for found in kinds:
-        parts.append(found.without_null())
-        if not found.nullable:
-            return union(parts)
-    return union(parts).or_null()
-
-
-def _fitting(function: Function, kinds: tuple[Type, ...]) -> Type:
-    """What the function infers of arguments, of which only what it takes counts, and no single value."""
-    taken = []
-    for index, found in enumerate(kinds):
-        wanted = function.param(index).type.kinds
-        taken.append(msgspec.structs.replace(found, kinds=found.kinds & wanted or wanted, enum=None))
-    assert function.infer is not None
-    return function.infer(tuple(taken))
-
-
-def _is_told_of(node: Node, function: Function, index: int) -> bool:
-    """Whether an argument that is no literal, or no reference, stands where one is due: that is said, and no more."""
-    if not function.params or node.kind == "function_expression":
-        return False
-    param = function.param(index)
-    return param.type.kinds == {"expref"} or (param.literal and node.kind != "literal")
 
 
 def _is_indexed(node: Node) -> bool:
@@ -700,50 +496,3 @@ def _is_indexed(node: Node) -> bool:
 
 def _is_quoted(node: Node) -> bool:
     return node.kind == "field" and node.end - node.start > len(node.value)
-
-
-def _label(node: Node, scope: _Scope) -> str:
-    """What a message calls the value of a node."""
-    path = path_of(node)
-    if path:
-        rooted = scope.at_root or " " in scope.label
-        return ".".join(path if rooted else (scope.label, *path))
-    if path == ():
-        return scope.label
-    match node.kind:
-        case "filter_projection" | "projection" | "value_projection" | "index_expression" | "flatten":
-            return _label(node.children[0], scope)
-        case "function_expression" if node.value == "def" and node.children:
-            return f"def('{node.children[0].value}')"
-        case "function_expression":
-            return f"{node.value}()"
-        case _:
-            return "it"
-
-
-def _named(node: Node) -> str:
-    path = path_of(node)
-    if not path and node.kind == "function_expression":
-        return f"{node.value}()"
-    return ".".join(path) if path else "this"
-
-
-def _comparison_for(found: Type) -> str:
-    if "number" in found.kinds:
-        return "compare it, as in: > `0`"
-    if "array" in found.kinds:
-        return "ask with any(…), none(…) or count(…) > `0`"
-    if "string" in found.kinds:
-        return "compare it, as in: != ''"
-    return "compare it with null, as in: != null" if "object" in found.kinds else ""
-
-
-def _count(function: Function) -> str:
-    least, most = function.least, function.most
-    if most is None:
-        return f"at least {_argument_count(least)}"
-    return _argument_count(least) if least == most else f"{least} to {_argument_count(most)}"
-
-
-def _argument_count(count: int) -> str:
-    return f"{count} argument" + ("" if count == 1 else "s")

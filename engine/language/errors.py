@@ -1,10 +1,9 @@
 """What a condition can do wrong: the specification's kinds of error, each with the span of the text at fault."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from engine.diagnostics import LexgateError
+from engine.diagnostics import LexgateError, suggestion
 
 ErrorKind = Literal[
     "syntax",
@@ -41,13 +40,14 @@ class ConditionError(LexgateError):
 
 
 class ConditionSyntaxError(ConditionError):
-    """A text is not an expression. The message says what to write instead, where that can be told."""
+    """A text is not an expression. The message says what to write; `instead` is what to write in place of the span."""
 
-    def __init__(self, message: str, start: int = 0, end: int = 0) -> None:
+    def __init__(self, message: str, start: int = 0, end: int = 0, instead: str = "") -> None:
         super().__init__("syntax", message, start, end)
+        self.instead = instead
 
     def moved(self, offset: int) -> "ConditionSyntaxError":
-        return ConditionSyntaxError(self.message, self.start + offset, self.end + offset)
+        return ConditionSyntaxError(self.message, self.start + offset, self.end + offset, self.instead)
 
 
 class Refusal(Exception):
@@ -61,5 +61,5 @@ class Refusal(Exception):
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist, with the one that was probably meant."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"unknown {what} '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    meant = suggestion(name, known)
+    return f"unknown {what} '{name}'" + (f"; {meant}" if meant else "")

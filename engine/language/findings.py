@@ -47,6 +47,8 @@ class Finding(msgspec.Struct, frozen=True):
     start: int
     end: int
     help: str = ""
+    instead: str = ""
+    """What may be written in place of the span, where that can be told."""
 
     @property
     def code(self) -> str:

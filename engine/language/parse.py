@@ -106,7 +106,7 @@ class _SpannedLexer(Lexer):
             word = lexeme.strip()
             meant = f"; a string is written '{word}'" if _PLAIN.fullmatch(word) else ""
             raise ConditionSyntaxError(
-                f"what stands between ` and ` must be JSON{meant}", start, start + length
+                f"what stands between ` and ` must be JSON{meant}", start, start + length, f"'{word}'" if meant else ""
             ) from None
         return {"type": "literal", "value": value, "start": start, "end": length}
 
@@ -297,8 +297,14 @@ class _SpannedParser(Parser):
         found = "the end of the expression" if token["type"] == "eof" else f"'{self._text[start:end]}'"
         wanted = " or ".join(dict.fromkeys(_TOKENS.get(each, each) for each in expected or []))
         message = f"expected {wanted}, found {found}" if wanted else f"{found} cannot stand here"
-        hint = self._hint(token, wanted)
-        raise ConditionSyntaxError(message + (f"; {hint}" if hint else ""), start, end)
+        hint, instead = self._hint(token, wanted), ""
+        word = _WORD.match(self._text, start)
+        number = _NUMBER.match(self._text, start)
+        if number and hint.startswith("a number"):
+            end, instead = number.end(), f"`{number[0]}`"
+        elif word and _INSTEAD.get(word[0], "") in ("&&", "||", "!", "=="):
+            end, instead = word.end(), _INSTEAD[word[0]]
+        raise ConditionSyntaxError(message + (f"; {hint}" if hint else ""), start, end, instead)
 
     def _hint(self, token: Token, wanted: str) -> str:
         before = self._tokens[self._index - 2] if self._index > 1 else None
@@ -333,7 +339,7 @@ class _SpannedParser(Parser):
                     'this " does not open a quoted name; strings are written with single quotes', start, start + 1
                 )
             case "=":
-                return ConditionSyntaxError("'=' is not an operator; write == to compare", start, start + 1)
+                return ConditionSyntaxError("'=' is not an operator; write == to compare", start, start + 1, "==")
             case "$":
                 return ConditionSyntaxError(
                     "'$' has no meaning here; names start at the event, `set('name')` names a set", start, start + 1
@@ -343,7 +349,7 @@ class _SpannedParser(Parser):
                     f"'{char}' is not an operator: conditions do not calculate", start, start + 1
                 )
             case "’" | "‘" | "“" | "”":
-                return ConditionSyntaxError(f"{char} is a typographic quote; write '", start, start + 1)
+                return ConditionSyntaxError(f"{char} is a typographic quote; write '", start, start + 1, "'")
             case _:
                 return ConditionSyntaxError(f"'{char}' has no meaning here", start, start + 1)
 

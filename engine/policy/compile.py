@@ -6,14 +6,14 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.diagnostics import Diagnostic, Where, warning
+from engine.diagnostics import Diagnostic, Where, suggestion, warning
 from engine.diagnostics import error as diagnose
 from engine.language.patterns import Pattern, compile_pattern
 
 from .commanding import command_table
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
 from .link import FileLinker, Foreign, Linked
-from .names import FileNames, Path, pattern_parts, suggestion
+from .names import FileNames, Path, pattern_parts
 from .read import ReadFile, read_policy
 from .rule import Rule
 from .ruleset import RuleSet
@@ -97,21 +97,44 @@ def compile_policies(
     return Compiled(ruleset, tuple(checked), tuple(diagnostics))
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """One file as it was read and linked, with its findings; `spec` is None where it cannot be read at all."""
+
+    source: PolicySource
+    read: ReadFile
+    diagnostics: tuple[Diagnostic, ...]
+    spec: PolicySpec | None = None
+    names: FileNames | None = None
+    linked: Linked | None = None
+
+    @property
+    def checked(self) -> CheckedPolicy | None:
+        """The file for whoever links it; None where it has an error."""
+        if self.spec is None or self.names is None or any(each.stops_loading for each in self.diagnostics):
+            return None
+        return CheckedPolicy(self.source, self.spec, _places(self.read, self.names))
+
+
+def judge_file(source: PolicySource, catalogue: Catalogue) -> Judged:
+    """One file by itself, with all that was made of it on the way."""
+    read = read_policy(source.text, source.file)
+    readable = read.spec or read.rest
+    if readable is None:
+        return Judged(source, read, read.diagnostics)
+    spec = overridden(readable, source.overrides)
+    names = FileNames(spec, read.document.value, read.document.inside, catalogue)
+    linked = FileLinker(spec, source.file, names, source.grant).link()
+    found = (*read.diagnostics, *linked.diagnostics, *check_types(spec, names))
+    return Judged(source, read, found, spec, names, linked)
+
+
 def check_file(
     source: PolicySource, catalogue: Catalogue
 ) -> tuple[CheckedPolicy | None, Linked | None, list[Diagnostic]]:
     """One file by itself: its spec and rules where it is right, and its findings."""
-    read = read_policy(source.text, source.file)
-    readable = read.spec or read.rest
-    if readable is None:
-        return None, None, list(read.diagnostics)
-    spec = overridden(readable, source.overrides)
-    names = FileNames(spec, read.document.value, read.document.inside, catalogue)
-    linked = FileLinker(spec, source.file, names, source.grant).link()
-    found = [*read.diagnostics, *linked.diagnostics, *check_types(spec, names)]
-    if any(each.stops_loading for each in found):
-        return None, None, found
-    return CheckedPolicy(source, spec, _places(read, names)), linked, found
+    judged = judge_file(source, catalogue)
+    checked = judged.checked
+    return checked, judged.linked if checked is not None else None, list(judged.diagnostics)
 
 
 def link_checked(policy: CheckedPolicy, catalogue: Catalogue) -> Linked:
@@ -217,7 +240,9 @@ def overridden(spec: PolicySpec, overrides: Mapping[str, Any]) -> PolicySpec:
     for name in _OVERRIDABLE:
         if overrides.get(name) is None:
             continue
-        value = {**spec.sets, **overrides["sets"]} if name == "sets" else overrides[name]
+        value = overrides[name]
+        if name == "sets":  # one that the pack does not have is said elsewhere, and not said again to be unused
+            value = {key: value.get(key, own) for key, own in spec.sets.items()}
         changes[name] = msgspec.convert(value, _field_type(name))
     return msgspec.structs.replace(spec, **changes) if changes else spec
 

@@ -81,6 +81,33 @@ def tool_section(
     }
 
 
+_PLACE: Final = re.compile(r"^(?P<said>.*?)(?: - at `\$\.?(?P<path>.*)`)?$")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`")
+_EXPECTED: Final = re.compile(r"Expected `(.*)`, got `(.*)`")
+_TYPES: Final[Mapping[str, str]] = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+
+
+def misfit_in_words(wrong: Exception) -> str:
+    """What is wrong with a partial event, in the words of those who write policies."""
+    found = _PLACE.match(str(wrong))
+    said, path = (found["said"], found["path"] or "") if found else (str(wrong), "")
+    place = f"given.{path}" if path else "given"
+    if unknown := _UNKNOWN.fullmatch(said):
+        return f"{place} has no field '{unknown[1]}'"
+    if kinds := _EXPECTED.fullmatch(said):
+        wanted = " or ".join(_TYPES.get(each.strip(), each.strip()) for each in kinds[1].split("|"))
+        return f"{place}: expected {wanted}, found {_TYPES.get(kinds[2], kinds[2])}"
+    return f"{place}: {said[:1].lower()}{said[1:]}"
+
+
 def complete_event(given: Mapping[str, Any], shell_tools: ShellTools = DEFAULT_TOOLS) -> dict[str, Any]:
     """A whole event from a partial one: the schema's defaults, and for a tool call what its arguments imply.
 

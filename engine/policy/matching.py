@@ -124,18 +124,19 @@ def _key_test(name: str, value: Any, phase: Phase, path: Path, names: FileNames)
 
 
 def _status_test(wanted: list[int | str], path: Path, names: FileNames) -> Test:
-    for each in wanted:
+    for number, each in enumerate(wanted):
         if not STATUS.fullmatch(str(each)):
-            names.wrong(410, f"'{each}' is no status", path, "write 429, or a class of them: 5xx")
+            names.wrong(410, f"'{each}' is no status", (*path, number), "write 429, or a class of them: 5xx")
     return status_test(wanted)
 
 
 def _ip_test(networks: tuple[str, ...], path: Path, names: FileNames) -> Test:
-    for network in networks:
+    for number, network in enumerate(networks):
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError:
-            names.wrong(410, f"'{network}' is no address and no network", path, "write 10.0.0.0/8 or 192.0.2.7")
+            help = "write 10.0.0.0/8 or 192.0.2.7"
+            names.wrong(410, f"'{network}' is no address and no network", (*path, number), help)
             return lambda _event: False
     return ip_test(networks)
 

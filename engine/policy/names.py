@@ -1,15 +1,22 @@
 """The names of one policy file, looked up and compiled: sets, patterns, definitions, and what expressions make of them."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from engine.actions.params import LinkError
-from engine.diagnostics import Diagnostic, Where
+from engine.diagnostics import Diagnostic, Fix, Where, nearest, suggestion
 from engine.diagnostics import error as diagnose
-from engine.language import Condition, ConditionError, Names, Template, compile_expression, compile_template
+from engine.language import (
+    Condition,
+    ConditionError,
+    ConditionSyntaxError,
+    Names,
+    Template,
+    compile_expression,
+    compile_template,
+)
 from engine.language.definitions import compile_definitions
 from engine.language.nodes import Node
 from engine.language.patterns import Pattern, PatternError, PatternSet, compile_pattern
@@ -24,12 +31,6 @@ Locate = Callable[[Path], Where]
 Inside = Callable[[Path, int, int], Where]
 
 _SHOWN: Final = 12
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def listed(names: Sequence[str]) -> str:
@@ -89,8 +90,9 @@ class FileNames:
 
     # -- what is wrong --
 
-    def wrong(self, number: int, message: str, path: Path, help: str = "") -> None:
-        self.diagnostics.append(diagnose(number, message, self.locate(path), help))
+    def wrong(self, number: int, message: str, path: Path, help: str = "", instead: str = "") -> None:
+        where = self.locate(path)
+        self.diagnostics.append(diagnose(number, message, where, help, Fix(where, instead) if instead else None))
 
     def _wrong_condition(self, wrong: ConditionError, path: Path) -> None:
         number = {"syntax": 201, "unknown-function": 209, "invalid-arity": 210, "unknown-name": 213, "cycle": 408}.get(
@@ -98,7 +100,8 @@ class FileNames:
         )
         message, _, help = wrong.message.partition("; ")
         where = self.inside(path, wrong.start, max(wrong.end, wrong.start + 1))
-        self.diagnostics.append(diagnose(number, message, where, help))
+        fix = Fix(where, wrong.instead) if isinstance(wrong, ConditionSyntaxError) and wrong.instead else None
+        self.diagnostics.append(diagnose(number, message, where, help, fix))
 
     # -- names --
 
@@ -214,10 +217,13 @@ class FileNames:
                 end = start + len(leg.backend)
                 where = self.inside(path, start, end) if isinstance(value, str) else self.locate(path)
                 help = suggestion(leg.backend, backends) or f"known: {listed(backends)}"
-                self.diagnostics.append(diagnose(412, f"unknown backend '{leg.backend}'", where, help))
+                near = nearest(leg.backend, backends) if isinstance(value, str) else ""
+                fix = Fix(where, near) if near else None
+                self.diagnostics.append(diagnose(412, f"unknown backend '{leg.backend}'", where, help, fix))
             start += len(leg.backend) + 1 + len(leg.model)
         return text
 
     def unknown(self, number: int, what: str, name: str, known: Iterable[str], path: Path) -> None:
         known = list(known)
-        self.wrong(number, f"unknown {what} '{name}'", path, suggestion(name, known) or f"known: {listed(known)}")
+        help = suggestion(name, known) or f"known: {listed(known)}"
+        self.wrong(number, f"unknown {what} '{name}'", path, help, nearest(name, known))

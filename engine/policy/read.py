@@ -1,6 +1,5 @@
 """A policy file's text as a spec with positions: YAML read, shape judged, every mistake said where it stands."""
 
-import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +12,10 @@ from engine import documents
 from engine.actions import ACTIONS
 from engine.actions.params import SCHEMAS, FieldPath, Seconds
 from engine.actions.written import is_written_right
-from engine.diagnostics import Diagnostic
+from engine.diagnostics import Diagnostic, Fix, nearest, suggestion
 from engine.diagnostics import error as diagnose
 from engine.documents import Document
 
-from .names import suggestion
 from .schema import policy_schema
 from .spec import PolicySpec
 
@@ -179,9 +177,10 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
             known = list(schema.get("properties", {}))
             for key in wrong.instance:
                 if key not in known:
+                    near, where = nearest(str(key), known), document.key((*path, key))
                     help = suggestion(str(key), known) or f"known here: {', '.join(known)}"
                     number, what = (411, "action") if path[-2:-1] == ("actions",) else (131, "key")
-                    yield diagnose(number, f"unknown {what} '{key}'", document.key((*path, key)), help)
+                    yield diagnose(number, f"unknown {what} '{key}'", where, help, Fix(where, near) if near else None)
         case "required":
             for key in wanted:
                 if key not in instance:
@@ -199,13 +198,15 @@ def _explained(wrong: jsonschema.ValidationError, document: Document) -> Iterato
             yield diagnose(137, message, document.value(path), _STEPS)
         case "enum" | "const":
             allowed = [str(each) for each in ([wanted] if wrong.validator == "const" else wanted)]
-            near = difflib.get_close_matches(str(wrong.instance), allowed, n=1)
-            help = f"did you mean '{near[0]}'?" if near else f"one of {', '.join(allowed)}"
-            if near == [wrong.instance]:  # what differs is the kind of the value: `version: "1"`
+            near = nearest(str(wrong.instance), allowed)
+            help = f"did you mean '{near}'?" if near else f"one of {', '.join(allowed)}"
+            if near and near == wrong.instance:  # what differs is the kind of the value: `version: "1"`
                 help = f"write it without quotes: {wrong.instance}"
             elif len(allowed) == 1:
-                help = f"write {allowed[0]}"
-            yield diagnose(135, f"{_shown(wrong.instance)} is not possible here", document.value(path), help)
+                help, near = f"write {allowed[0]}", near or allowed[0]
+            where = document.value(path)
+            fix = Fix(where, near) if near else None
+            yield diagnose(135, f"{_shown(wrong.instance)} is not possible here", where, help, fix)
         case "type":
             wanted_types = {wanted} if isinstance(wanted, str) else set(wanted)
             message = f"expected {_listed_types(wanted_types)}, found {_shown(wrong.instance)}"

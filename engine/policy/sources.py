@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from engine import resources
-from engine.diagnostics import ConfigurationError, Diagnostic, Where, error, warning
+from engine.diagnostics import ConfigurationError, Diagnostic, Where, error, suggestion, warning
 from engine.documents import NOT_TEXT
 from engine.language.shell import DEFAULT_TOOLS, ShellTools
 from engine.settings import Loaded, Scope, Settings, load_settings
@@ -19,7 +19,7 @@ from engine.settings import PolicySource as Listed
 
 from .compile import SPEAKING, PolicySource
 from .context import UNKNOWN, UNLIMITED, Catalogue, Grant
-from .names import listed, suggestion
+from .names import listed
 from .read import read_policy
 from .spec import ScopeSpec
 

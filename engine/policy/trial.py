@@ -14,7 +14,7 @@ from engine.model.phases import Phase
 
 from .compile import CheckedPolicy, PolicySource, check_file, join, link_checked
 from .context import UNKNOWN, UNLIMITED, Catalogue
-from .given import complete_event
+from .given import complete_event, misfit_in_words
 from .names import FileNames
 from .record import op_record
 from .ruleset import Event, RuleSet, Stage
@@ -129,7 +129,7 @@ def _result(
     try:
         event = complete_event(case.given, shell_tools)
     except (msgspec.ValidationError, ValueError) as wrong:
-        return msgspec.structs.replace(result, error=f"given: {wrong}")
+        return msgspec.structs.replace(result, error=misfit_in_words(wrong))
     try:
         decision = judge(rules, event, trace=True)
     except TrialError as wrong:

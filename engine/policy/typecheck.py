@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from engine.diagnostics import Diagnostic
+from engine.diagnostics import Diagnostic, Fix
 from engine.language.check import CONDITION, Known, check, type_from_schema
 from engine.language.findings import Finding
 from engine.language.nodes import Node
@@ -48,12 +48,13 @@ def check_uses(uses: Sequence[Use], names: FileNames) -> Iterator[Diagnostic]:
     def known_in(phase: Phase) -> Known:
         return _known(names, definitions, phase)
 
+    conditions = _conditions(uses)
     for use in uses:
         if use.phase is None:
             continue
         known = known_in(use.phase)
         expect = _expected(use.path)
-        given = _given(use, uses)
+        given = _given(use, conditions)
         checked = check(
             use.node, event_type(use.phase), known, expect=expect, elsewhere=elsewhere(use.phase), given=given
         )
@@ -115,14 +116,32 @@ def _expected(path: Path) -> Type | None:
     return STRING if path[-1] == "key" and "rate_limit" in path else None
 
 
-def _given(use: Use, uses: Sequence[Use]) -> list[Node]:
-    """The conditions of the rule's plain `when`, which hold wherever its other expressions are evaluated."""
-    if use.path[0] != "rules" or use.path[2] == "when":
+def _conditions(uses: Sequence[Use]) -> Mapping[Path, list[Use]]:
+    """The conditions of each rule's `when` that must all hold, by the path of the rule."""
+    found: dict[Path, list[Use]] = {}
+    for each in uses:
+        alone = each.path[2:] == ("when",) or (each.path[2:4] == ("when", "all") and len(each.path) == 5)
+        if each.path[0] == "rules" and alone:
+            found.setdefault(each.path[:2], []).append(each)
+    return found
+
+
+def _given(use: Use, conditions: Mapping[Path, list[Use]]) -> list[Node]:
+    """The conditions of the rule's `when` that hold wherever this one is evaluated: in `all:` those before it."""
+    if use.path[0] != "rules":
         return []
-    when = (*use.path[:2], "when")
-    return [each.node for each in uses if each.path == when or (each.path[:3] == when and each.path[3:4] == ("all",))]
+    found: list[Node] = []
+    for each in conditions.get(use.path[:2], ()):
+        if each is use or use.path[2:] == ("when",):
+            break
+        if use.path[2] == "when" and use.path[2:4] != ("when", "all"):
+            break
+        found.append(each.node)
+    return found
 
 
 def _placed(finding: Finding, use: Use, names: FileNames) -> Diagnostic:
     start, end = finding.start + use.offset, max(finding.end, finding.start + 1) + use.offset
-    return Diagnostic(finding.code, finding.severity, finding.message, names.inside(use.path, start, end), finding.help)
+    where = names.inside(use.path, start, end)
+    fix = Fix(where, finding.instead) if finding.instead else None
+    return Diagnostic(finding.code, finding.severity, finding.message, where, finding.help, fix)

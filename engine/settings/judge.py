@@ -1,6 +1,5 @@
 """Check raw values against the model, collect everything that is wrong, and give the text of variables its type."""
 
-import difflib
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from engine import documents
-from engine.diagnostics import Diagnostic, Where, error
+from engine.diagnostics import Diagnostic, Where, error, suggestion
 from engine.settings.shapes import Shape, shapes
 from engine.settings.values import decode
 
@@ -41,8 +40,7 @@ def dotted(path: Steps) -> str:
 
 def closest(word: str, known: list[str]) -> str:
     """Return `did you mean 'x'?` for the nearest known word, or the known words."""
-    near = difflib.get_close_matches(word, known, 1, 0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}" if known else ""
+    return suggestion(word, known) or (f"known here: {', '.join(known)}" if known else "")
 
 
 def typed(shape: Shape, text: str) -> Any:

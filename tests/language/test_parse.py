@@ -76,7 +76,7 @@ def test_the_packages_cache_is_neither_filled_nor_read() -> None:
     ("text", "at", "says"),
     [
         ("x > 3", "3", "a number is written between backticks: `3`"),
-        ("x > 1.5", "1", "a number is written between backticks: `1.5`"),
+        ("x > 1.5", "1.5", "a number is written between backticks: `1.5`"),
         ("x = 'a'", "=", "write == to compare"),
         ("a and b", "and", "'and' is written &&"),
         ("a == 'b' or c", "or", "'or' is written ||"),

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import jsonschema
 
-from engine.diagnostics import Diagnostic
+from engine.diagnostics import Diagnostic, suggestion
 from engine.model.events import event_schema
 from engine.model.phases import Phase
-from engine.policy.names import Path, suggestion
+from engine.policy.names import Path
 from engine.policy.read import misfits
 
 from .subject import Subject

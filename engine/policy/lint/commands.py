@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from engine.diagnostics import Diagnostic, warning
+from engine.diagnostics import Diagnostic, suggestion, warning
 from engine.language.globs import any_glob_matcher, is_glob
 from engine.model.phases import Phase
-from engine.policy.names import Path, listed, suggestion
+from engine.policy.names import Path, listed
 from engine.policy.spec import CommandsSpec, SetReference, Values
 
 from .subject import Subject

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from engine.diagnostics import Diagnostic, warning
+from engine.diagnostics import Diagnostic, suggestion, warning
 from engine.language.globs import is_glob
 from engine.language.nodes import Node
-from engine.policy.names import Path, listed, suggestion
+from engine.policy.names import Path, listed
 from engine.policy.spec import MatchSpec, ScopeSpec, Values
 
 from .subject import Subject
