@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,7 @@ from engine.passage.routing import Routes
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, own, sandbox_answer, sandbox_embeddings
-from engine.world.audit import AuditLog, content_key
+from engine.world.audit import AuditLog, content_key, open_free
 from engine.world.backends import open_backends
 from engine.world.beacon import Beacon
 from engine.world.estimates import Estimates
@@ -57,7 +58,9 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         path = settings.resolve(settings.audit.path)
         _make_folder(path.parent, "audit.path")
         key = content_key(path) if settings.audit.content == "hash" else b""
-        audit = AuditLog(path, when_full="drop-and-count", prepare=masker(settings.audit.content, key))
+        open_log = partial(AuditLog, when_full="drop-and-count", prepare=masker(settings.audit.content, key))
+        workers = settings.server.workers
+        audit = open_free(open_log, path, workers) if workers > 1 else open_log(path)
         metrics.watch_audit(audit)
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
     estimates = Estimates(open_tokenizers())
@@ -82,7 +85,8 @@ async def _open_store(settings: Settings) -> Store:
     sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
     hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
     by_id = Cap(per_owner=settings.responses.entries, in_all=settings.responses.entries)
-    spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: Cap(per_owner=Caps().records, in_all=Caps().records)}
+    used = Cap(per_owner=Caps().records, in_all=Caps().records)
+    spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: used}
     return await open_store(_store_url(settings), caps=Caps(spaces=spaces))
 
 

@@ -3,36 +3,33 @@
 import asyncio
 import contextlib
 import errno
-import json
-import math
 import os
 import socket
 import ssl
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import rich_click as click
 import structlog
-import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from engine import __version__
 from engine.access.opening import require_admin
 from engine.diagnostics import ConfigurationError, LexgateError, Where, error
 from engine.opening import open_registry
 from engine.server.app import make_app
-from engine.server.edge import Edge
 from engine.settings import Loaded, load_settings
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world.logs import configure
 from engine.world.redaction import known_secrets
 
-from .connection import Bounds, Connection
+from .endpoint import EndpointServer, run, uvicorn_config
+from .workers import StartFailed, Workers
 
-_HANDED_OVER: Final = "_LEXGATE_SERVE"
-"""How the arguments reach the worker processes."""
+BACKLOG: Final = 2048
+FAILED: Final = 1
 _LOG: Final = structlog.get_logger("lexgate")
 
 
@@ -68,45 +65,43 @@ def command(
         if sys.stderr.isatty():
             click.echo(_banner(loaded, listening), err=True)
         if settings.server.workers > 1:
-            if settings.server.mode == "team":  # said once and here, not by every worker again and again
-                asyncio.run(_require_admin(settings))
-            os.environ[_HANDED_OVER] = json.dumps({"config": str(config) if config else None, "overrides": given})
-            _LOG.info("serving", host=settings.server.host, port=listening, workers=settings.server.workers)
-            Multiprocess(_uvicorn_config("engine.cli.serve:worker", settings), sockets=[listener]).run()
+            _serve_by_workers(loaded, str(config) if config else None, given, listener)
             return
+
+        def ready(port: int) -> None:
+            _LOG.info("serving", host=listener.getsockname()[0], port=port, pid=os.getpid())
+
         edge = make_app(loaded)
         with contextlib.suppress(KeyboardInterrupt):
-            _run(edge, _Server(_uvicorn_config(edge, settings)), listener)
+            run(edge, EndpointServer(uvicorn_config(edge, settings), ready), listener)
+
+
+def _serve_by_workers(
+    loaded: Loaded, config: str | None, given: list[tuple[str, str]], listener: socket.socket
+) -> None:
+    """Start the workers and look after them. Ends the process where they cannot start."""
+    settings = loaded.settings
+    if settings.server.mode == "team":  # said once and here, not by every worker again and again
+        asyncio.run(_require_admin(settings))
+    host, port, *_ = listener.getsockname()
+    count = settings.server.workers
+
+    def up() -> None:
+        _LOG.info("serving", host=host, port=port, workers=count, pid=os.getpid())
+
+    listener.listen(BACKLOG)
+    with tempfile.TemporaryDirectory(prefix="lexgate-") as crew:
+        handed = {"config": config, "overrides": given, "crew": crew}
+        try:
+            Workers(count, listener, handed, float(settings.server.drain), up).run()
+        except StartFailed as failed:
+            click.echo(str(failed), err=True)
+            sys.exit(FAILED)
 
 
 async def _require_admin(settings: Settings) -> None:
     async with open_registry(settings) as registry:
         await require_admin(registry)
-
-
-def _run(edge: Edge, server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve to the end. Raises what the operator can mend where the start failed."""
-    try:
-        server.run(sockets=[listener])
-    except SystemExit:
-        if edge.failure is not None:
-            raise edge.failure from None
-        raise
-
-
-class _Server(uvicorn.Server):
-    """Tells the application that it stops before the connections in flight are waited for."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            host, port, *_ = self.servers[0].sockets[0].getsockname()
-            _LOG.info("serving", host=host, port=port, pid=os.getpid())
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if isinstance(self.config.loaded_app, Edge):
-            self.config.loaded_app.draining = True
-        await super().shutdown(sockets)
 
 
 def _check_tls(settings: Settings) -> None:
@@ -142,41 +137,6 @@ def _listening(host: str, port: int) -> socket.socket:
         raise Unbindable(message) from problem
     listener.set_inheritable(True)
     return listener
-
-
-def _uvicorn_config(application: Any, settings: Settings) -> uvicorn.Config:
-    server = settings.server
-    Connection.bounds = Bounds.of(server)
-    tls = server.tls
-    return uvicorn.Config(
-        application,
-        factory=isinstance(application, str),
-        workers=settings.server.workers,
-        loop="auto",
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=math.ceil(server.keep_alive),
-        ssl_certfile=settings.resolve(tls.cert) if tls is not None else None,
-        ssl_keyfile=settings.resolve(tls.key) if tls is not None else None,
-        ssl_keyfile_password=tls.key_password.reveal() if tls is not None and tls.key_password is not None else None,
-        timeout_graceful_shutdown=math.ceil(settings.server.drain),
-    )
-
-
-def worker() -> Edge:
-    """One of several processes: the same arguments, its own world."""
-    handed = json.loads(os.environ[_HANDED_OVER])
-    config = Path(handed["config"]) if handed["config"] else None
-    environ = {name: value for name, value in os.environ.items() if name != _HANDED_OVER}
-    loaded = load_settings(config, environ, [(path, text) for path, text in handed["overrides"]])
-    configure(loaded.settings.log, secrets=known_secrets(loaded.settings))
-    Connection.bounds = Bounds.of(loaded.settings.server)
-    return make_app(loaded)
 
 
 def _banner(loaded: Loaded, port: int) -> str:

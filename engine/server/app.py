@@ -26,6 +26,7 @@ from engine.server.paths import google_path
 from engine.server.speakers import codec_of
 from engine.settings import Loaded
 from engine.settings.model import Settings
+from engine.world.crew import Crew
 from engine.world.http.base import Headers
 from engine.world.metrics import CONTENT_TYPE, Metrics
 
@@ -48,14 +49,16 @@ def healthz() -> str:
 def readyz(state: State) -> Response[str]:
     """The process serves: a rule set is in force, and it is not stopping."""
     edge: Edge = state.edge
-    ready = edge.house is not None and not edge.draining
+    ready = edge.house is not None and not edge.leaving and not edge.draining
     return Response("ready" if ready else "not ready", status_code=200 if ready else 503, media_type=MediaType.TEXT)
 
 
-@get("/metrics", sync_to_thread=False)
-def metrics(state: State) -> Response[bytes]:
-    """Prometheus text exposition."""
-    return Response(state.metrics.render(), headers={"content-type": CONTENT_TYPE})
+@get("/metrics")
+async def metrics(state: State) -> Response[bytes]:
+    """Prometheus text exposition; of several workers, whichever was asked shows all."""
+    crew: Crew | None = state.crew
+    text = state.metrics.render() if crew is None else await crew.render_all()
+    return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 @get("/policy/status", media_type=MediaType.JSON, sync_to_thread=False)
@@ -115,11 +118,15 @@ def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Await
     return guard
 
 
-def make_app(loaded: Loaded) -> Edge:
-    """The ASGI application of a configuration. Where no rules can be served, its lifespan fails and `failure` says why."""
+def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> Edge:
+    """The ASGI application of a configuration. Where no rules can be served, its lifespan fails and `failure` says why.
+
+    One of several workers is given how it finds the others.
+    """
     settings = loaded.settings
     metrics_of_process = Metrics(__version__)
     recipe = recipe_of(loaded)
+    workers = crew(metrics_of_process) if crew is not None else None
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[tuple[House, Live]]:
@@ -136,8 +143,12 @@ def make_app(loaded: Loaded) -> Edge:
         try:
             house = await open_house(settings, metrics_of_process)
             try:
+                if workers is not None:
+                    await workers.start()
                 yield house, live
             finally:
+                if workers is not None:
+                    await workers.close()
                 await house.aclose()
         finally:
             await live.close()
@@ -151,6 +162,7 @@ def make_app(loaded: Loaded) -> Edge:
     edge = Edge(guarded(pages, settings), opened)
     pages.state.edge = edge
     pages.state.metrics = metrics_of_process
+    pages.state.crew = workers
     return edge
 
 

@@ -45,6 +45,8 @@ class Edge:
         self.live: Live | None = None
         self.draining = False
         """The process stops: exchanges in flight go on, new ones are refused."""
+        self.leaving = False
+        """The process will stop: it is not ready for more, and answers what is on its way."""
         self.failure: LexgateError | None = None
         """Why it could not be opened, where the operator can mend it."""
 

@@ -4,12 +4,13 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import secrets
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -29,6 +30,7 @@ LINGER = 0.02  # seconds in which records gather before they are written togethe
 RETRY = 0.25  # seconds between attempts to write to a disk that refuses
 PATIENCE = 5.0  # seconds for which closing waits on such a disk, and then counts what is left as lost
 BATCH = 2_000  # records encoded between two writes, so that a long queue does not become one long buffer
+_SPARE = 4
 TORN_KEPT = 65_536  # bytes of a torn line that are kept in the record of its repair
 
 _encode = msgspec.json.Encoder().encode
@@ -36,6 +38,10 @@ _encode = msgspec.json.Encoder().encode
 
 class AuditBroken(LexgateError):
     """The log cannot be continued: it is not one that was left as it was written, or another process writes it."""
+
+
+class AuditTaken(AuditBroken):
+    """Another process writes this log."""
 
 
 class AuditLog:
@@ -225,6 +231,31 @@ def worker_path(path: Path, worker: int) -> Path:
     return path.with_name(f"{path.stem}.w{worker}{path.suffix}")
 
 
+def worker_paths(path: Path) -> Sequence[Path]:
+    """The files of a log that exist: of one process, and of each of several workers, in the order of their numbers."""
+    numbered = re.compile(re.escape(path.stem) + r"\.w([1-9][0-9]*)" + re.escape(path.suffix))
+    try:
+        found = {each: numbered.fullmatch(each.name) for each in path.parent.iterdir()}
+    except OSError:
+        return ()
+    of_workers = sorted((int(match[1]), each) for each, match in found.items() if match is not None)
+    return (*([path] if path in found else []), *(each for _, each in of_workers))
+
+
+def open_free(open_log: Callable[[Path], AuditLog], path: Path, workers: int) -> AuditLog:
+    """The first of the workers' logs that no other process writes: a worker goes on with the chain of one before it.
+
+    Twice as many files as workers, and a few: while workers are replaced, old and new ones write at the same time.
+    Raises `AuditBroken`, `OSError`.
+    """
+    for number in range(1, 2 * workers + _SPARE):
+        try:
+            return open_log(worker_path(path, number))
+        except AuditTaken:
+            continue
+    raise AuditTaken(f"{path}: all files of its {workers} workers are written by other processes")
+
+
 def content_key(path: Path) -> bytes:
     """The key for hashes of content, beside the log (`audit.jsonl.key`, mode 0600), made at first use."""
     place = path.with_name(path.name + ".key")
@@ -275,7 +306,7 @@ def _continue(path: Path, clock: Callable[[], float]) -> tuple[int, int, Head]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise AuditBroken(f"{path}: another process writes this log; give each its own file") from error
+                raise AuditTaken(f"{path}: another process writes this log; give each its own file") from error
         return file, *_mended(file, path, clock)
     except BaseException:
         os.close(file)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.world import audit
-from engine.world.audit import AuditBroken, AuditLog, content_key, worker_path
+from engine.world.audit import AuditBroken, AuditLog, AuditTaken, content_key, open_free, worker_path, worker_paths
 from engine.world.chain import Broken, Verified, verify
 
 pytestmark = pytest.mark.anyio
@@ -164,6 +164,25 @@ async def test_two_processes_cannot_write_one_log(path: Path) -> None:
 def test_workers_have_files_of_their_own(path: Path) -> None:
     assert worker_path(path, 2).name == "audit.w2.jsonl"
     assert worker_path(path, 2).parent == path.parent
+
+
+async def test_each_worker_takes_the_first_file_that_nobody_writes(path: Path) -> None:
+    first, second = (open_free(AuditLog, path, 2) for _ in range(2))
+    await first.close()
+    third = open_free(AuditLog, path, 2)
+    third.offer({"id": 3})
+    await third.close()
+    await second.close()
+    assert worker_paths(path) == (worker_path(path, 1), worker_path(path, 2))
+    assert [record["id"] for record in records(worker_path(path, 1))] == [3]
+
+
+async def test_a_log_with_more_writers_than_workers_is_not_opened(path: Path) -> None:
+    logs = [open_free(AuditLog, path, 1) for _ in range(5)]
+    with pytest.raises(AuditTaken, match="all files of its 1 workers"):
+        open_free(AuditLog, path, 1)
+    for log in logs:
+        await log.close()
 
 
 async def test_a_full_log_blocks_until_the_disk_takes_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
