@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from engine.model.exchange import Exchange, Message, Part, ToolCall
+from engine.model.exchange import Exchange, Message, Part, Protocol, ToolCall
+from engine.passage.sessions import mark_of
 from engine.world.store import base as store
 
 SPACE: Final = "hidden"
@@ -28,10 +29,11 @@ class HiddenTurn(msgspec.Struct, frozen=True):
     text: str
 
 
-def key_of(caller: str, asked: Message | None, text: str, calls: Sequence[ToolCall]) -> store.Key:
+def key_of(caller: str, asked: Message | None, text: str, calls: Sequence[ToolCall], protocol: Protocol) -> store.Key:
     """Under which a hidden turn is kept: what the client was sent, what it had asked last, and who it is."""
     question = (asked.role, asked.text.strip(), asked.tool_call_id) if asked is not None else None
-    said = msgspec.json.encode((question, text.strip(), [(call.id, call.name) for call in calls]))
+    marks = [(mark_of(call, protocol), call.name) for call in calls]
+    said = msgspec.json.encode((question, text.strip(), marks))
     return store.Key(SPACE, f"caller/{caller}", hashlib.blake2b(said, digest_size=20).hexdigest())
 
 
@@ -39,7 +41,9 @@ def kept(turn: HiddenTurn) -> bytes:
     return msgspec.json.encode(turn)
 
 
-def keys_in(original: Sequence[Message], messages: Sequence[Message], caller: str) -> dict[int, store.Key]:
+def keys_in(
+    original: Sequence[Message], messages: Sequence[Message], caller: str, protocol: Protocol
+) -> dict[int, store.Key]:
     """The keys under which hidden turns of a history would be kept, by the place of the assistant message that they
     precede in `messages`; `original` is the history as the client sent it, before rules changed it."""
     answers = [place for place, message in enumerate(messages) if message.role == "assistant"]
@@ -50,8 +54,9 @@ def keys_in(original: Sequence[Message], messages: Sequence[Message], caller: st
         untouched = {id(messages[place]): place for place in answers}
         places = {index: untouched[id(original[index])] for index in known if id(original[index]) in untouched}
     return {
-        place: key_of(caller, original[index - 1] if index else None, original[index].text, original[index].tool_calls)
+        place: key_of(caller, original[index - 1] if index else None, answer.text, answer.tool_calls, protocol)
         for index, place in places.items()
+        for answer in (original[index],)
     }
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from engine.model.exchange import Exchange, Message, Part, ToolCall
+from engine.model.exchange import Exchange, Message, Part, Protocol, ToolCall
 from engine.passage.view import Session, View
 from engine.world import World
 from engine.world.store import base as store
@@ -80,7 +80,15 @@ def _bounded(name: str) -> str:
     return name if len(name) <= _LONGEST else hashlib.blake2b(name.encode(), digest_size=20).hexdigest()
 
 
-def conversation_digests(messages: Sequence[Message]) -> list[tuple[int, str]]:
+def mark_of(call: ToolCall, protocol: Protocol) -> str:
+    """By what a call is known when the client sends it again: its id, or with Gemini what it asks for.
+
+    Gemini may leave a call without an id, and then clients re-send it with an id of their own (Gemini CLI).
+    """
+    return call.id if protocol is not Protocol.GEMINI else msgspec.json.encode(call.args, order="sorted").decode()
+
+
+def conversation_digests(messages: Sequence[Message], protocol: Protocol) -> list[tuple[int, str]]:
     """For every answer of the assistant, newest last: its place, and the digest of the conversation up to and with it.
 
     Messages of the assistant in a row are one answer: in Responses its text and each of its calls are items of their own.
@@ -93,11 +101,13 @@ def conversation_digests(messages: Sequence[Message]) -> list[tuple[int, str]]:
         last += len(run)
         if answers:
             text = "".join(message.text for message in run)
-            state.update(_said("assistant", text, [call for message in run for call in message.tool_calls], ""))
+            calls = [(mark_of(call, protocol), call.name) for message in run for call in message.tool_calls]
+            state.update(_said("assistant", text, calls, ""))
             found.append((last, state.copy().hexdigest()))
             continue
         for message in run:
-            state.update(_said(message.role, message.text, message.tool_calls, message.tool_call_id))
+            calls = [(mark_of(call, protocol), call.name) for call in message.tool_calls]
+            state.update(_said(message.role, message.text, calls, message.tool_call_id))
     return found
 
 
@@ -105,14 +115,14 @@ def _is_answer(message: Message) -> bool:
     return message.role == "assistant" and not message.tool_call_id
 
 
-def extended_digest(messages: Sequence[Message], text: str, calls: Iterable[ToolCall]) -> str:
+def extended_digest(messages: Sequence[Message], text: str, calls: Iterable[ToolCall], protocol: Protocol) -> str:
     """The digest of a conversation with the answer that it was given."""
     answer = Message(role="assistant", parts=(Part(kind="text", text=text),), tool_calls=tuple(calls))
-    return conversation_digests((*messages, answer))[-1][1]
+    return conversation_digests((*messages, answer), protocol)[-1][1]
 
 
-def _said(role: str, text: str, calls: Sequence[ToolCall], answered: str) -> bytes:
-    return msgspec.json.encode((role, text.strip(), [(call.id, call.name) for call in calls], answered))
+def _said(role: str, text: str, calls: Sequence[tuple[str, str]], answered: str) -> bytes:
+    return msgspec.json.encode((role, text.strip(), calls, answered))
 
 
 def _key(view: View, digest: str) -> store.Key:
@@ -126,7 +136,7 @@ async def identify(view: View, world: World) -> None:
         view.session = named
         return
     view.session = Session(view.exchange.id, "inferred")
-    digests = conversation_digests(view.exchange.messages)[-LOOKED_UP:]
+    digests = conversation_digests(view.exchange.messages, view.exchange.protocol)[-LOOKED_UP:]
     if not digests:
         return
     keys = [_key(view, digest) for _, digest in reversed(digests)]
@@ -145,7 +155,7 @@ async def remember_chain(view: View, world: World, text: str, calls: Iterable[To
     """Keep the fingerprint of an inferred session's conversation, so that the next turn is known to extend it."""
     if view.session.kind != "inferred" or not view.session.id:
         return
-    digest = extended_digest(view.original, text, calls)
+    digest = extended_digest(view.original, text, calls, view.exchange.protocol)
     ttl = float(world.settings.limits.session_ttl)
     try:
         await world.store.commit([store.Put(_key(view, digest), msgspec.json.encode(view.session.id), ttl)])

@@ -11,6 +11,7 @@ from engine.model.exchange import Exchange, Message, Part, Protocol, ToolCall
 from engine.passage.sessions import conversation_digests, extended_digest, named_session, owner_of
 from engine.passage.view import Session
 
+CHAT = Protocol.OPENAI_CHAT
 CLAUDE_CODE = json.dumps({"device_id": "d", "account_uuid": "", "session_id": "s-1"})
 
 
@@ -91,18 +92,34 @@ def test_no_two_sessions_of_any_callers_have_the_same_owner(one: Any, two: Any) 
 
 def test_a_request_extends_the_conversation_that_was_answered() -> None:
     history = (said("system", "Be brief."), said("user", "Hi."))
-    kept = extended_digest(history, "Hello!", ())
+    kept = extended_digest(history, "Hello!", (), CHAT)
     again = (*history, said("assistant", "Hello!"), said("user", "And?"))
-    assert [digest for _, digest in conversation_digests(again)] == [kept]
+    assert [digest for _, digest in conversation_digests(again, CHAT)] == [kept]
 
 
 def test_an_answer_in_several_items_is_one_answer() -> None:
     """A client of Responses sends reasoning, text and each call as items of their own."""
     history = (said("user", "Tidy."),)
-    kept = extended_digest(history, "Looking.", [ToolCall(id="c1", name="bash"), ToolCall(id="c2", name="bash")])
+    calls = [ToolCall(id="c1", name="bash"), ToolCall(id="c2", name="bash")]
+    kept = extended_digest(history, "Looking.", calls, Protocol.OPENAI_RESPONSES)
     items = (said("assistant"), said("assistant", "Looking."), said("assistant", "", "c1"), said("assistant", "", "c2"))
     results = (said("tool", "a", answers="c1"), said("tool", "b", answers="c2"))
-    assert conversation_digests((*history, *items, *results)) == [(4, kept)]
+    assert conversation_digests((*history, *items, *results), Protocol.OPENAI_RESPONSES) == [(4, kept)]
+
+
+def test_calls_of_gemini_are_known_by_what_they_ask_for() -> None:
+    """Gemini may leave a call without an id; Gemini CLI re-sends it with one of its own."""
+
+    def call(id: str, arguments: str) -> ToolCall:
+        return ToolCall(id=id, name="run_shell_command", arguments=arguments)
+
+    def digests(id: str, arguments: str) -> list[tuple[int, str]]:
+        answer = Message(role="assistant", tool_calls=(call(id, arguments),))
+        return conversation_digests((said("user", "Tidy."), answer), Protocol.GEMINI)
+
+    kept = extended_digest((said("user", "Tidy."),), "", [call("made", '{"a":1,"b":[2]}')], Protocol.GEMINI)
+    assert digests("run_shell_command_17_0", '{ "b": [2], "a": 1 }') == [(1, kept)]
+    assert digests("made", '{"a":1,"b":[3]}') != [(1, kept)]
 
 
 @pytest.mark.parametrize(
@@ -116,5 +133,5 @@ def test_an_answer_in_several_items_is_one_answer() -> None:
     ],
 )
 def test_a_conversation_that_differs_anywhere_proves_nothing(again: tuple[Message, ...]) -> None:
-    kept = extended_digest((said("user", "Hi."),), "Hello!", ())
-    assert kept not in {digest for _, digest in conversation_digests(again)}
+    kept = extended_digest((said("user", "Hi."),), "Hello!", (), CHAT)
+    assert kept not in {digest for _, digest in conversation_digests(again, CHAT)}
