@@ -98,6 +98,10 @@ class Provider(Generic[R]):
         """The answer to a request that takes none from the script: a refusal, a list; None for one that does."""
         raise NotImplementedError
 
+    def answer_to(self, received: Received) -> R | None:
+        """The next answer of the script, None at its end; a mock that answers by what it reads says so here."""
+        return self._script.popleft() if self._script else None
+
     def exhausted(self) -> bytes:
         """The error of a script that is at its end."""
         raise NotImplementedError
@@ -147,6 +151,12 @@ class Provider(Generic[R]):
         self._gates += [reply.gate for reply in replies if reply.gate is not None]
         self._script.extend(replies)
 
+    def unused(self) -> list[R]:
+        """The answers that nobody asked for; they are taken out of the script."""
+        left = list(self._script)
+        self._script.clear()
+        return left
+
     def wait_for_disconnect(self) -> None:
         """Until a client has gone away in the middle of an answer; each is counted once."""
         assert self._gone.acquire(timeout=PATIENCE), "no client went away"
@@ -174,7 +184,7 @@ class Provider(Generic[R]):
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
         try:
-            while (received := await _read_request(reader)) is not None:
+            while (received := await read_request(reader)) is not None:
                 self.requests.append(received)
                 if not await self._answer(received, reader, writer):
                     break
@@ -192,9 +202,9 @@ class Provider(Generic[R]):
         if direct is not None:
             status, body = direct
             return await _send(writer, status, b"" if received.method == "HEAD" else body)
-        if not self._script:
+        reply = self.answer_to(received)
+        if reply is None:
             return await _send(writer, 500, self.exhausted())
-        reply = self._script.popleft()
         self._answers += 1
         number = self._answers
         answering = asyncio.ensure_future(self._give(reply, received, number, writer))
@@ -252,7 +262,8 @@ async def _until_gone(reader: asyncio.StreamReader) -> None:
     await reader.read(1)
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Received | None:
+async def read_request(reader: asyncio.StreamReader) -> Received | None:
+    """The next request of a connection, None where it has ended."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
