@@ -22,7 +22,6 @@ from engine.passage.attempts import Failure
 from engine.passage.governor import BETWEEN, Governor
 from engine.passage.hidden import HiddenTurn, kept, key_of, refused_turn
 from engine.passage.judging import Judge
-from engine.passage.reading import Reading
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply
 from engine.passage.sessions import remember_chain
 from engine.passage.unread import Unread
@@ -41,6 +40,7 @@ class Passage:
         self.codec = incoming.codec
         self.judge = judge
         self.view = judge.view
+        self.reading = judge.reading
         self.world = house.world
         self.house = house
         self.client_headers: Headers = []
@@ -58,11 +58,6 @@ class Passage:
         self.ended = "cancelled"
         """How a stream ended that did not come to its end."""
         self.settled = False
-
-    @property
-    def reading(self) -> Reading:
-        """What is read of the exchange; more, once it is recorded."""
-        return self.judge.reading
 
     def reads(self) -> bool:
         """Whether the answer must be looked into; a vector says nothing that a rule could read."""
@@ -177,7 +172,6 @@ class Passage:
             self.world.metrics.streamed(self.view.exchange.protocol.value, self._stream_end(finish))
         if self.judge.has(Phase.DONE):
             await self.judge.judge(Phase.DONE, response=self.response(finish, usage))
-        self.judge.end_tape()
 
     def _stream_end(self, finish: str) -> StreamEnd:
         match finish:
@@ -210,12 +204,7 @@ class Passage:
 
     def headers(self, kind: tuple[bytes, bytes], passed: Headers = []) -> Headers:  # noqa: B006 - never written to
         own = own_headers(self.judge.rules, self.judge.last_decision)
-        quotas = self.judge.quotas.headers(self.codec.protocol, self.world.clock())
-        if quotas:
-            # Where a rule limits the same, its limit is the client's, and not that of the operator's own key.
-            names = {name for name, _ in quotas}
-            passed = [each for each in passed if each[0] not in names]
-        return [kind, *passed, *own, *quotas, *self.client_headers]
+        return [kind, *passed, *own, *self.client_headers]
 
     def stopped(self, problem: Problem, rule: str = "") -> Reply:
         self.answered(problem.status)
