@@ -1,5 +1,6 @@
 """An exchange as an event: builds the document that conditions see, and of it only what the loaded rules read."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -107,28 +108,11 @@ class View:
         """An event of a phase; `sections` are those that belong to this event alone (`tool`, `text`, ...)."""
         event: dict[str, Any] = {"phase": _NAMES[phase]}
         for name, fields in wanted.items():
-            given = sections.get(name)
-            event[name] = given if given is not None else self._section(name, fields)
+            given = sections.get(name) if sections else None
+            event[name] = given if given is not None else _maker(name, fields)(self)
         return event
 
-    def _section(self, name: str, fields: frozenset[str]) -> dict[str, Any]:
-        match name:
-            case "request":
-                return {field: self._request(field) for field in fields}
-            case "caller":
-                return {field: _plain(getattr(self.caller, field)) for field in fields}
-            case "session":
-                return {field: self._session(field) for field in fields}
-            case "now":
-                return self._clock(fields)
-            case "attempt":
-                return {"backend": self.taken.backend, "model": self.taken.model, "number": self.taken.number}
-            case "route":
-                return {"name": self.taken.route, "plan": str(self.taken.plan)}
-            case _:
-                raise AssertionError(f"section {name} must be given")
-
-    def _clock(self, fields: frozenset[str]) -> dict[str, Any]:
+    def clock(self, fields: frozenset[str]) -> dict[str, Any]:
         made: dict[str, Any] = {"epoch": self.now}
         if len(fields) > 1:
             moment = datetime.fromtimestamp(self.now, UTC)
@@ -137,21 +121,51 @@ class View:
             made["hour"] = moment.hour
         return made
 
-    def _session(self, field: str) -> Any:
+    def session_field(self, field: str) -> Any:
         if field == "turn":
             return sum(message.role == "user" for message in self.exchange.messages)
         return _plain(getattr(self.session, field))
 
-    def _request(self, field: str) -> Any:
-        made = self._made.get(field)
-        if made is None:
-            made = self._made[field] = _REQUEST[field](self)
-        return made
+    def request(self, fields: Iterable[tuple[str, "Make"]]) -> dict[str, Any]:
+        """The fields, each made once for all events of the exchange, as long as that stays as it is."""
+        made, section = self._made, {}
+        for field, make in fields:
+            value = made.get(field)
+            if value is None:
+                value = made[field] = make(self)
+            section[field] = value
+        return section
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._request("messages")
+        found: list[dict[str, Any]] = self.request(_MESSAGES)["messages"]
         return found
+
+
+Make = Callable[[View], Any]
+
+
+@functools.lru_cache(maxsize=1024)
+def _maker(name: str, fields: frozenset[str]) -> Make:
+    """What makes a section of events with these fields; worked out once for those that a rule set reads."""
+    match name:
+        case "request":
+            makers = tuple((field, _REQUEST[field]) for field in sorted(fields))
+            return lambda view: view.request(makers)
+        case "caller":
+            return lambda view: {field: _plain(getattr(view.caller, field)) for field in fields}
+        case "session":
+            return lambda view: {field: view.session_field(field) for field in fields}
+        case "now":
+            return lambda view: view.clock(fields)
+        case "attempt":
+            return lambda view: {
+                "backend": view.taken.backend, "model": view.taken.model, "number": view.taken.number
+            }  # fmt: skip
+        case "route":
+            return lambda view: {"name": view.taken.route, "plan": str(view.taken.plan)}
+        case _:
+            raise AssertionError(f"section {name} must be given")
 
 
 def _plain(value: Any) -> Any:
@@ -167,11 +181,12 @@ def event_call(call: ToolCall) -> dict[str, Any]:
 
 
 def event_message(message: Message) -> dict[str, Any]:
-    parts = [event_part(part) for part in message.parts]
+    parts = [{"kind": part.kind, "text": part.text} for part in message.parts]
+    alone = len(parts) == 1 and parts[0]["kind"] == "text"
     return {
         "role": message.role,
-        "text": text_of(parts),
-        "tool_calls": [event_call(call) for call in message.tool_calls],
+        "text": parts[0]["text"] if alone else text_of(parts),
+        "tool_calls": [event_call(call) for call in message.tool_calls] if message.tool_calls else [],
         "tool_call_id": message.tool_call_id,
         "parts": parts,
     }
@@ -182,7 +197,7 @@ def _opaque(view: View) -> list[str]:
     return sorted({part.kind for part in parts if part.kind in ("image", "audio", "file", "opaque")})
 
 
-_REQUEST: Final[Mapping[str, Callable[[View], Any]]] = {
+_REQUEST: Final[Mapping[str, Make]] = {
     "id": lambda view: view.exchange.id,
     "protocol": lambda view: view.exchange.protocol.value,
     "model": lambda view: view.exchange.model,
@@ -203,6 +218,7 @@ _REQUEST: Final[Mapping[str, Callable[[View], Any]]] = {
     },
     "opaque": _opaque,
 }
+_MESSAGES: Final = (("messages", _REQUEST["messages"]),)
 
 
 def result_section(exchange: Exchange, index: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One event on its way through the three passes: transform, decide, observe. Pure: nothing is read, nothing is asked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -44,6 +44,9 @@ Event = Mapping[str, Any]
 Timer = Callable[[], int]
 
 POLICY_ERROR: Final = "policy_error"
+
+_WRONG: Final = (ConditionError, RecursionError, ArithmeticError, ValueError)
+"""What a bare closure of a condition raises where the condition is an error."""
 
 _NO_MATCH: Final = (OutcomeKind.NO_MATCH, "")
 _EXCEPTED: Final = (OutcomeKind.EXCEPTED, "")
@@ -115,12 +118,39 @@ class Evaluation:
             for found, order in self.waiting:
                 if later := table.later[order]:
                     self._timed(found, self._act, found, later)
-        for order in candidates:
-            if not table.transforming[order]:
-                self._judge(order, transforms=False)
+            candidates = [order for order in candidates if not table.transforming[order]]
         if self.trace:
+            for order in candidates:
+                self._judge(order, began=self._now())
             self._add_those_that_were_no_candidates()
+        else:
+            self._screen(candidates)
         return self._concluded()
+
+    def _screen(self, candidates: Iterable[int]) -> None:
+        """Judge the candidates that are not turned away at once, as nearly all are: for those nothing is called that
+        need not be. Whatever is no plain yes or no is judged in full, so that its error is said there."""
+        screens, timer = self.table.screens, self.timer
+        for order in candidates:
+            began = timer() if timer is not None else 0
+            passed = False
+            if (screen := screens[order]) is not None:
+                matches, holds = screen
+                env = self.env
+                try:
+                    if matches is not None and not matches(self.event):
+                        continue
+                    if holds is None:
+                        passed = True
+                    else:
+                        env.steps = env.budget
+                        value = holds(self.event, env)
+                        if value is False or value is None:
+                            continue
+                        passed = value is True
+                except _WRONG:
+                    pass
+            self._judge(order, passed=passed, began=began)
 
     def _transform(self, candidates: Sequence[int]) -> Sequence[int]:
         """The transform pass; answers the candidates of the event as it is afterwards."""
@@ -131,17 +161,19 @@ class Evaluation:
                 if order <= done or not transforming[order]:
                     continue
                 done = order
-                if self._judge(order, transforms=True):
+                if self._judge(order, transforms=True, began=self._now()):
                     candidates = self.table.index.probe(self.event)
                     break
             else:
                 return candidates
 
-    def _judge(self, order: int, *, transforms: bool) -> bool:
-        """Evaluate one rule and let it act; answers whether it changed what the index looks at."""
+    def _judge(self, order: int, *, transforms: bool = False, passed: bool = False, began: int = 0) -> bool:
+        """Evaluate one rule and let it act; answers whether it changed what the index looks at.
+
+        `passed`: it is known that scope and match fit, that nothing excepts it, and that `when` holds.
+        """
         rule = self.table.rules[order]
-        began = self.timer() if self.timer is not None else 0
-        kind, error = self._outcome(rule)
+        kind, error = _MATCHED if passed and rule.unless is None and rule.limit is None else self._outcome(rule, passed)
         if kind is OutcomeKind.NO_MATCH and not self.trace:
             return False
         reasons: tuple[Because, ...] = ()
@@ -166,6 +198,9 @@ class Evaluation:
             found.took = self.timer() - began
         return moved
 
+    def _now(self) -> int:
+        return self.timer() if self.timer is not None else 0
+
     def _timed(self, found: _Found, run: Callable[..., object], *args: object) -> None:
         if self.timer is None:
             run(*args)
@@ -174,21 +209,17 @@ class Evaluation:
         run(*args)
         found.took += self.timer() - began
 
-    def _outcome(self, rule: Rule) -> tuple[OutcomeKind, str]:
+    def _outcome(self, rule: Rule, passed: bool) -> tuple[OutcomeKind, str]:
         """The first of scope and match, exceptions, when, unless and limit that says no; an error is an answer too."""
         event, env = self.event, self.env
         try:
-            if rule.matches is not None and not rule.matches(event):
-                return _NO_MATCH
-            for exemption in rule.exemptions:
-                if (
-                    event["now"]["epoch"] < exemption.until
-                    and (exemption.matches is None or exemption.matches(event))
-                    and (exemption.when is None or exemption.when.holds(event, env))
-                ):
+            if not passed:
+                if rule.matches is not None and not rule.matches(event):
+                    return _NO_MATCH
+                if rule.exemptions and self._is_excepted(rule):
                     return _EXCEPTED
-            if rule.when is not None and not rule.when.holds(event, env):
-                return _NO_MATCH
+                if rule.when is not None and not rule.when.holds(event, env):
+                    return _NO_MATCH
             if rule.unless is not None and rule.unless.holds(event, env):
                 return _NO_MATCH
             if rule.limit is not None and self._is_spent(rule, rule.limit):
@@ -196,6 +227,15 @@ class Evaluation:
         except ConditionError as wrong:
             return OutcomeKind.ERROR, str(wrong)
         return _MATCHED
+
+    def _is_excepted(self, rule: Rule) -> bool:
+        event, env = self.event, self.env
+        return any(
+            event["now"]["epoch"] < exemption.until
+            and (exemption.matches is None or exemption.matches(event))
+            and (exemption.when is None or exemption.when.holds(event, env))
+            for exemption in rule.exemptions
+        )
 
     # -- limits --
 

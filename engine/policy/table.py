@@ -4,23 +4,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from engine.actions import Pass
+from engine.language.scope import Evaluate
 from engine.model.effects import Op, Path
 from engine.model.phases import Phase
 
+from .conditions import Branch, Constant
 from .index import Index
-from .rule import Rule, Step
+from .rule import Rule, Step, Test
 
 _WRITTEN_FOR: Final[dict[Path, Path]] = {("request", "tool_names"): ("request", "tools")}
 """Fields that the index looks at, and that follow from another one, which is what rules write."""
 
 _DERIVED: Final = ("paths", "shell")
 
+Screen = tuple[Test | None, Evaluate | None]
+
 
 class Table:
     """The rules of one phase and stage. `rules[i]` runs before `rules[i + 1]`: lowest priority first."""
 
     __slots__ = (
-        *("_movers", "_moving", "derived", "first", "index", "later", "limited", "reads", "rules"),
+        *("_movers", "_moving", "derived", "first", "index", "later", "limited", "reads", "rules", "screens"),
         *("transforming", "transforms"),
     )
 
@@ -36,6 +40,7 @@ class Table:
         """Of each rule the steps of the transform pass."""
         self.later = tuple(_steps(rule, transforms=False) for rule in rules)
         """Of each rule the other steps, in their order."""
+        self.screens = tuple(_screen(rule) for rule in rules)
         self.limited = frozenset(order for order, rule in enumerate(rules) if rule.limit is not None)
         fields = {path[:2] for path in self.reads} if phase is Phase.TOOL_CALL else set()
         self.derived = frozenset(each for each in _DERIVED if fields & {(), ("tool",), ("tool", each)})
@@ -54,6 +59,14 @@ class Table:
         orders = self.limited if self._moving else self.limited.intersection(self.index.probe(event))
         for order in sorted(orders):
             yield self.rules[order]
+
+
+def _screen(rule: Rule) -> Screen | None:
+    """What turns most candidates away: scope and match, then the bare closure of `when`. None where an exception may
+    speak before `when` does, and where that is no single condition."""
+    if rule.exemptions or isinstance(rule.when, Branch | Constant):
+        return None
+    return rule.matches, rule.when.condition.evaluate if rule.when is not None else None
 
 
 def _steps(rule: Rule, *, transforms: bool) -> tuple[Step, ...]:
