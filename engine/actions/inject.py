@@ -22,6 +22,10 @@ class InjectParams(Params, frozen=True, kw_only=True):
         Literal["start", "end"],
         Meta(description="Before or behind what is there: of the system prompt, or of the newest user message."),
     ] = "end"
+    message: Annotated[
+        Literal["first", "newest"],
+        Meta(description="With `role: user`, the user message that it is added to. The first keeps it on every turn."),
+    ] = "newest"
     key: Annotated[
         str | None, Meta(description="Names the text: what another rule put there under the same key is replaced.")
     ] = None
@@ -29,7 +33,7 @@ class InjectParams(Params, frozen=True, kw_only=True):
 
 @action(Phase.REQUEST, kind=Kind.TRANSFORM, reads={Phase.REQUEST: frozenset({("request", "messages")})})
 def inject(params: InjectParams, moment: Moment) -> Iterator[Effect]:
-    """Add text to the system prompt or to the newest user message.
+    """Add text to the system prompt or to a user message.
 
     Idempotent: where the same text already stands there, nothing is added, so that a history that the client re-sends
     does not grow. Example: `inject: {role: system, text: "Answer in British English."}`.
@@ -44,7 +48,8 @@ def inject(params: InjectParams, moment: Moment) -> Iterator[Effect]:
             message = {"role": "system", "text": text, "tool_calls": [], "tool_call_id": "", "parts": [part]}
             yield Patch((Op("add", ("request", "messages", 0), message),))
         return
-    at = places[-1] if params.role == "user" or params.position == "end" else places[0]
+    last = params.message == "newest" if params.role == "user" else params.position == "end"
+    at = places[-1] if last else places[0]
     parts = messages[at]["parts"]
     if not text or any(part["text"] == text for part in parts):
         return

@@ -279,3 +279,9 @@ def test_a_route_is_chosen_by_its_text_or_a_mapping(step: Any, plan: str) -> Non
 
 def test_a_set_can_be_the_lone_parameter_of_tools() -> None:
     assert refused({"drop_tools": {"$set": "s"}}) == [("E406", "unknown set 's'")]
+
+
+def test_text_can_stand_in_the_first_message_on_every_turn() -> None:
+    turns = [message("user", "a"), message("assistant", "b"), message("user", "c")]
+    step = {"text": "+", "role": "user", "message": "first"}
+    assert injected(step, *turns) == [("user", "a+"), ("assistant", "b"), ("user", "c")]
