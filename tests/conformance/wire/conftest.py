@@ -1,0 +1,46 @@
+"""The providers and the proxies of the matrix, each started once."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.lexgate import Lexgate
+from tests.support.provider import Provider
+
+from .backends import BACKENDS
+
+House = Callable[[str], Lexgate]
+"""The proxy under a policy, in front of all providers."""
+
+
+@pytest.fixture(scope="package")
+def providers() -> Iterator[dict[str, Provider[Any]]]:
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(backend.make("key")) for name, backend in BACKENDS.items()}
+
+
+@pytest.fixture(scope="package")
+def house(providers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    settings = {
+        "backends": {
+            name: {
+                **backend.settings,
+                "base_url": providers[name].base_url,
+                "api_key": "key",
+                "models": [backend.model],
+            }
+            for name, backend in BACKENDS.items()
+        }
+    }
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Lexgate] = {}
+
+        def under(policy: str) -> Lexgate:
+            if policy not in running:
+                folder = tmp_path_factory.mktemp("matrix")
+                running[policy] = stack.enter_context(Lexgate(folder, *filter(None, [policy]), settings=settings))
+            return running[policy]
+
+        yield under
