@@ -16,7 +16,7 @@ from .pages import SCHEMAS, generated, schema_text
 @click.option("--check", is_flag=True, help="Say which of them differ from what would be written; exit code 1.")
 @click.pass_context
 def command(ctx: click.Context, name: str | None, write: bool, check: bool) -> None:
-    """Print the JSON Schema NAME: policy, config, decision, or event.PHASE. Without NAME, list them.
+    """Print the JSON Schema NAME: policy, config, decision, traffic, or event.PHASE. Without NAME, list them.
 
     Editors complete and check policy files with it: `# yaml-language-server: $schema=…/policy.schema.json`.
     """

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from engine.model.events import event_schema
 from engine.model.phases import Phase
+from engine.model.traffic import traffic_schema
 from engine.policy.record import decision_schema
 from engine.policy.schema import policy_schema
 from engine.settings import settings_schema
@@ -23,6 +24,7 @@ SCHEMAS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "policy": policy_schema,
     "config": settings_schema,
     "decision": decision_schema,
+    "traffic": traffic_schema,
     **{f"event.{phase.value}": partial(event_schema, phase) for phase in Phase},
 }
 """The schemas by the name that `policy schema NAME` takes."""
