@@ -73,7 +73,20 @@ def _messages(messages: Sequence[Message], losses: list[Loss]) -> Iterator[Messa
             losses.append(Loss("server_calls", at))
         parts = [part for number, each in enumerate(message.parts) for part in _part(each, f"{at}.{number}", losses)]
         if parts or calls:
-            yield Message(role=message.role, parts=tuple(parts), tool_calls=tuple(calls))
+            said = _in_one(parts) if message.role == "assistant" else parts
+            yield Message(role=message.role, parts=tuple(said), tool_calls=tuple(calls))
+
+
+def _in_one(parts: Sequence[Part]) -> list[Part]:
+    """What the model said, as one text: clients keep each piece of a stream as it came, were it only a space."""
+    said: list[Part] = []
+    for part in parts:
+        plain = part.kind == "text" or (part.kind == "reasoning" and not part.signature)
+        if said and plain and said[-1].kind == part.kind and not said[-1].signature:
+            said[-1] = replace(said[-1], text=said[-1].text + part.text)
+        else:
+            said.append(part)
+    return said
 
 
 def _call(call: ToolCall) -> ToolCall:

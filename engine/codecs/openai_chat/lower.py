@@ -76,15 +76,18 @@ def _messages(messages: Sequence[Message], losses: list[Loss]) -> Iterator[Messa
             yield replace(message, parts=said, is_error=False)
         elif parts or message.tool_calls:
             role = "system" if message.role == "developer" else message.role
-            yield replace(message, role=role, parts=tuple(_plain(parts)))
+            yield replace(message, role=role, parts=tuple(_plain(parts, "" if role == "assistant" else "\n\n")))
     if beside:
         yield Message(role="user", parts=tuple(beside))
 
 
-def _plain(parts: Sequence[Part]) -> Sequence[Part]:
-    """Several texts and nothing else are said as one: many servers take a string alone for some of the roles."""
+def _plain(parts: Sequence[Part], between: str) -> Sequence[Part]:
+    """Several texts and nothing else are said as one: many servers take a string alone for some of the roles.
+
+    What a model said goes on from one text to the next, often within a word; a prompt's texts stand for themselves.
+    """
     if len(parts) > 1 and all(part.kind == "text" and part.wire is None for part in parts):
-        return [Part(kind="text", text="\n\n".join(part.text for part in parts))]
+        return [Part(kind="text", text=between.join(part.text for part in parts))]
     return parts
 
 
