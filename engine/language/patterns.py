@@ -32,6 +32,7 @@ _INSTEAD: Final = {
     "?+": "RE2 needs no possessive repeats: it never backtracks; write ?",
 }
 _SHORTEST_GATE: Final = 3  # shorter literals stand in every text and would open the gate always
+_MOST_NEEDLES: Final = 8  # byte strings that are looked for one by one before RE2 is asked
 _SOURCE_LIMIT: Final = 20_000  # characters of one pattern's beginnings; with more, any text counts as one
 _TOGETHER_LIMIT: Final = (
     30_000  # characters of the patterns that one automaton looks for; RE2 compiles larger ones slowly
@@ -309,6 +310,7 @@ class _Gate:
                 continue
             for source in _needed(each):
                 gated.setdefault(source, []).append(index)
+        self._needles = _needles(patterns)
         self._owners = list(gated.values())
         self._gated = sorted({index for owners in self._owners for index in owners})
         self._any_literal = _together(gated) if gated else None
@@ -321,6 +323,13 @@ class _Gate:
 
     def candidates(self, data: bytes) -> list[Pattern]:
         """The patterns to look for in `data`, in their order; every other one has no match there."""
+        needles = self._needles
+        if needles:
+            for needle in needles:
+                if needle in data:
+                    break
+            else:
+                return []
         found: set[int] = set()
         # The single search looks for the bytes that all literals begin with, which a set cannot: it is far faster.
         if self._any_literal is not None and self._any_literal.search(data) is not None:
@@ -331,6 +340,22 @@ class _Gate:
             if len(members) == 1 or regexp.search(data) is not None:
                 found.update(members)
         return [self._patterns[index] for index in sorted(found)]
+
+
+def _needles(patterns: Sequence[Pattern]) -> tuple[bytes, ...]:
+    """A few byte strings of which one stands in every match of any of the patterns; none where they would be too many.
+
+    Looking for bytes is an order faster than a call of RE2, and most texts hold none of them.
+    """
+    alike: dict[str, set[str]] = {}
+    for each in patterns:
+        if each.literals is None or each.literals.folded or each.literals.shortest < _SHORTEST_GATE:
+            return ()
+        for text in each.literals.texts:
+            alike.setdefault(text[:_SHORTEST_GATE], set()).add(text)
+        if len(alike) > _MOST_NEEDLES:
+            return ()
+    return tuple(_encoded(min(texts) if len(texts) == 1 else begins) for begins, texts in alike.items())
 
 
 def _search_set(sources: Iterable[str]) -> Any:

@@ -44,6 +44,7 @@ from engine.world.store import base as store
 ROUNDS: Final = 3
 KEY_TTL: Final = 7 * 86_400.0
 _BILLED: Final = frozenset({Phase.RESPONSE, Phase.DONE})
+_NOBODY: Final[frozenset[str]] = frozenset()
 _STORE_DOWN: Final = "The state store cannot be reached."
 
 DEFAULT_OUTPUT: Final = 4096
@@ -90,6 +91,8 @@ class Judge:
         self._key_is_lost = False
         self._placeholder_key: bytes | None = None
         self._events = 0
+        self._at = ""
+        """When the exchange began, as records say it; once there is one."""
 
     def has(self, phase: Phase, stage: Stage = Stage.MAIN) -> bool:
         """Whether the phase has rules at all; where it has none, nothing need be prepared for it."""
@@ -115,7 +118,7 @@ class Judge:
             seed=f"{self.view.exchange.id}/{self._events}",
             fired=await self._fired(phase, event, stage) if self.reading.limits else {},
             steered=self.steered,
-            acted=frozenset(self.acted),
+            acted=frozenset(self.acted) if self.acted else _NOBODY,
             may_reask=self.may_reask,
             placeholder=await self._placeholders() if self.reading.restores else None,
         )
@@ -378,7 +381,8 @@ class Judge:
             }
         self.world.metrics.decided(decision)
         self.last_decision = f"{self.view.exchange.id}-{self._events}"
-        record = record_of(decision, id=self.last_decision, at=self._at, subject=self._subject(), facts=facts)
+        at = self._at = self._at or _stamp(self.view.now)
+        record = record_of(decision, id=self.last_decision, at=at, subject=self._subject(), facts=facts)
         if decision.phase in _BILLED:
             record["cost"] = self.cost
         self.world.record(self._masked(record))
@@ -399,18 +403,13 @@ class Judge:
             case _:
                 return value
 
-    @functools.cached_property
-    def _at(self) -> str:
-        """When the exchange began, as records say it."""
-        return datetime.fromtimestamp(self.view.now, UTC).isoformat(timespec="milliseconds")
-
     def _subject(self) -> Subject:
         view = self.view
         return Subject(
             caller=view.caller.id,
             session=view.session.id,
             request=view.exchange.id,
-            protocol=view.exchange.protocol.value,
+            protocol=view.exchange.protocol,
             model=view.taken.model or view.exchange.model,
             revision=self.rules.revision,
         )
@@ -427,6 +426,18 @@ class Judge:
             await self.world.store.commit(changes)
         except store.StoreDown:
             self.world.metrics.store_failed("commit")
+
+
+def _stamp(moment: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, to the millisecond."""
+    second = int(moment)
+    return f"{_of_second(second)}.{int((moment - second) * 1000):03d}+00:00"
+
+
+@functools.lru_cache(maxsize=2)
+def _of_second(second: int) -> str:
+    """Exchanges of one second share most of what is written of their time."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _no_placeholder(_name: str, _value: str) -> str:

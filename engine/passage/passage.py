@@ -186,7 +186,7 @@ class Passage:
         exchange, taken = self.view.exchange, self.view.taken
         seconds = self.world.clock() - self.view.now
         self.world.metrics.answered(
-            exchange.protocol.value, taken.model or exchange.model, taken.backend, status, seconds
+            exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds
         )
 
     def bill(self, usage: Usage | None) -> None:

@@ -12,6 +12,9 @@ from .match import KEYS, WITHOUT_CASE, values_of
 from .rule import Rule
 
 _REMEMBERED: Final = 4096
+_SHORT: Final = 256
+"""Candidates of which the order is remembered: more of them cost more to keep than to sort."""
+
 _WILDCARD: Final = re.compile("[*?]")
 _NONE: Final[tuple[int, ...]] = ()
 
@@ -86,7 +89,7 @@ class _Dimension:
 class Index:
     """Candidates of one phase. `reads` are the fields that it looks at."""
 
-    __slots__ = ("_always", "_dimensions", "_everything", "reads")
+    __slots__ = ("_always", "_dimensions", "_everything", "_ordered", "reads")
 
     def __init__(self, phase: Phase, rules: Sequence[Rule]) -> None:
         entries: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
@@ -101,6 +104,7 @@ class Index:
             _Dimension(KEYS[key].paths[phase], found, lower=key in WITHOUT_CASE) for key, found in entries.items()
         )
         self._everything = not self._dimensions
+        self._ordered: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.reads = frozenset(dimension.path for dimension in self._dimensions)
 
     def probe(self, event: Mapping[str, Any]) -> Sequence[int]:
@@ -112,4 +116,11 @@ class Index:
             found += dimension.find(event)
         if not found:
             return self._always
-        return sorted({*found, *self._always}) if self._always else sorted(set(found))
+        known = self._ordered.get(found)
+        if known is None:
+            if len(self._ordered) >= _REMEMBERED:
+                self._ordered.clear()
+            known = tuple(sorted({*found, *self._always}))
+            if len(known) <= _SHORT:
+                self._ordered[found] = known
+        return known

@@ -47,6 +47,9 @@ KEY_HEADERS: Final[Mapping[str, bytes]] = {
 ANTHROPIC_VERSION: Final = (b"anthropic-version", b"2023-06-01")
 """Sent for clients that say none: Anthropic's API refuses a request without it."""
 
+TARGETS: Final = 64
+"""Targets of requests that are remembered: a protocol has few of them."""
+
 Cooled = Callable[[str, int, int, float], None]
 """Told when a key gets a rest: backend, number of the key, status that it was refused with, seconds."""
 
@@ -96,6 +99,8 @@ class Backend:
             self._origin, self._path = Origin.parse(settings.base_url)
         self._query = "&".join(f"{quote(name, '')}={quote(value, '')}" for name, value in settings.query.items())
         self._forwarding = Forwarding(settings)
+        self._forwards_client_key = settings.forwards_client_key
+        self._targets: dict[str, bytes] = {}
 
     def speaks(self, protocol: Protocol) -> bool:
         """Whether it can be asked in a client's own protocol, so that nothing need be translated."""
@@ -153,7 +158,7 @@ class Backend:
         headers = self._forwarding.headers(client_headers, added, translated=not native)
         if self.protocol == "anthropic" and not any(name == ANTHROPIC_VERSION[0] for name, _ in headers):
             headers.append(ANTHROPIC_VERSION)
-        if self.settings.forwards_client_key:
+        if self._forwards_client_key:
             in_query = in_path or (without_key(query)[1] if query else "")
             given = forwarded_key(client_headers, in_query, self._key_header, native=native, team=self._team)
             headers += given.headers
@@ -170,6 +175,12 @@ class Backend:
 
     def _target(self, path: str) -> tuple[bytes, str]:
         """The target of a request, and the key that stood in its query: no key of a client's goes on in a URL."""
+        known = self._targets.get(path)
+        if known is not None:
+            return known, ""
+        if "?" not in path and not self._query and len(self._targets) < TARGETS:
+            target = self._targets[path] = (self._path + path).encode()
+            return target, ""
         key = ""
         if "?" in path:
             path, _, query = path.partition("?")
