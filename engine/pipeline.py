@@ -51,7 +51,8 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     decode = COUNTERS[codec.protocol].decode_count_request if incoming.counts else codec.decode_request
     try:
         exchange = decode(incoming.body, id=incoming.id, headers=headers, query=incoming.query, path=incoming.path)
-        exchange = await continued(exchange, incoming, house.world)
+        if codec.protocol is Protocol.OPENAI_RESPONSES:
+            exchange = await continued(exchange, incoming, house.world)
     except BadRequest as bad:
         house.world.log.info(
             "exchange refused", request=incoming.id, status=bad.problem.status, reason=bad.problem.code or "bad_request"
@@ -66,18 +67,22 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
 
 
 async def _reply(passage: Passage) -> Reply:
-    """Every way that an exchange can end, in the order in which it can."""
+    """Every way that an exchange can end, in the order in which it can. What no rule concerns is not even called."""
+    reading = passage.reading
     try:
-        if passage.reading.needs_session:
+        if reading.needs_session:
             await identify(passage.view, passage.world)
-        stopped = await _admitted(passage) or await _commanded(passage)
+        stopped = await _admitted(passage) if reading.admits else None
+        if stopped is None and reading.commands:
+            stopped = await _commanded(passage)
         if stopped is None:
             _within_scope(passage)
-            stopped = await _governed(passage)
+            stopped = await _governed(passage) if reading.governs_requests else None
         if stopped is not None:
             return stopped
         plan = await _routed(passage)
-        sent = await _with_hidden_turns(passage)
+        steered = reading.steers or passage.world.has_hidden_turns
+        sent = await _with_hidden_turns(passage) if steered else passage.view.exchange
         if passage.incoming.counts:
             return await counted(passage, sent, plan)
         attempts = Attempts(plan, passage.judge, passage.codec, passage.incoming.headers, passage.world)
@@ -208,7 +213,7 @@ async def _responded(passage: Passage, message: str) -> Reply:
 
 async def _routed(passage: Passage) -> Plan:
     """The legs that will be tried. Raises NotServed."""
-    decision = await passage.judge.judge(Phase.ROUTE)
+    decision = await passage.judge.judge(Phase.ROUTE) if passage.judge.has(Phase.ROUTE) else None
     routes = passage.house.routes
     if decision is None or decision.route is None:
         asked = passage.view.exchange.model
@@ -239,8 +244,6 @@ def _within_reach(passage: Passage, plan: Plan) -> Plan:
 async def _with_hidden_turns(passage: Passage) -> Exchange:
     """The history as the backend knows it: what steering hid from the client is put back where it stood."""
     exchange = passage.view.exchange
-    if not (passage.reading.steers or passage.world.has_hidden_turns):
-        return exchange
     keys = keys_in(passage.view.original, exchange.messages, passage.view.caller.id, exchange.protocol)
     if not keys:
         return exchange

@@ -43,6 +43,11 @@ class Reading:
         self.reads_headers = self.needs_session or any(
             path in ((), ("request",)) or path[:2] == ("request", "headers") for path in all_reads
         )
+        self.admits = (Phase.REQUEST, Stage.ADMISSION) in self.wanted
+        self.governs_requests = bool(
+            {(Phase.REQUEST, Stage.MAIN), (Phase.TOOL_RESULT, Stage.MAIN)} & self.wanted.keys()
+        )
+        self.commands = bool(rules.commands)
         self.limits = any(rule.limit is not None for rule in rules.rules)
         self.steers = any(step.action.name == "steer" for step in steps)
         self.text = TextPlan([rule for rule in rules.rules if rule.phase is Phase.TEXT])

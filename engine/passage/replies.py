@@ -1,5 +1,6 @@
 """What comes in and what goes out: the request as the server hands it over, and the shapes of every reply."""
 
+import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -86,7 +87,12 @@ def readable(headers: Headers) -> dict[str, str]:
 
 
 def own_headers(rules: RuleSet, decision: str) -> Headers:
-    return [(b"x-lexgate-revision", rules.revision.encode() or b"none"), (b"x-lexgate-decision", decision.encode())]
+    return [_revision_header(rules.revision), (b"x-lexgate-decision", decision.encode())]
+
+
+@functools.lru_cache(maxsize=8)
+def _revision_header(revision: str) -> tuple[bytes, bytes]:
+    return b"x-lexgate-revision", revision.encode() or b"none"
 
 
 def passed_headers(headers: Headers) -> Headers:
