@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -25,10 +25,11 @@ from .params import (
 
 
 class WrittenPattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pattern with a stated width."""
+    """A pattern with a stated width or a checksum."""
 
     re2: str
     max_width: Annotated[int, Meta(ge=1, le=65_536)] | msgspec.UnsetType = msgspec.UNSET
+    check: Literal["luhn", "iban", "bsn", "dni", "steuer_id"] | msgspec.UnsetType = msgspec.UNSET
 
 
 class WrittenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ import re2
 
 from engine.diagnostics import LexgateError
 from engine.language import pattern_syntax
+from engine.language.checksums import CHECKS, Check
 from engine.language.pattern_syntax import Literals, NotUnderstood
 
 # What RE2 leaves out, by the text that begins it, and what to write instead.
@@ -80,11 +81,13 @@ class Pattern(msgspec.Struct, frozen=True, eq=False):
     beginning: str | None
     """RE2 text of the beginnings of a match; None if it would be too large."""
     regexp: Any
+    check: Check | None = None
+    """What a match must pass besides: a checksum."""
 
     def matches(self, text: str) -> bool:
         """Whether the pattern, as the author stated it, stands anywhere in `text`; it may match nothing at all."""
         data = _encoded(text)
-        if self.narrowed:
+        if self.narrowed or self.check is not None:
             return _search(self, data, 0, empty=True) is not None
         return self.regexp.search(data) is not None
 
@@ -94,8 +97,11 @@ class Pattern(msgspec.Struct, frozen=True, eq=False):
         return (found[0], *found.groups()) if found is not None else ()
 
 
-def compile_pattern(name: str, text: str, max_width: int | None = None) -> Pattern:
-    """A pattern ready for use. Raises PatternError with RE2's reason, the place, and what to write instead."""
+def compile_pattern(name: str, text: str, max_width: int | None = None, check: str | None = None) -> Pattern:
+    """A pattern ready for use; `check` is a name of CHECKS.
+
+    Raises PatternError with RE2's reason, the place, and what to write instead.
+    """
     try:
         regexp = _compiled(text)
     except re2.error as failure:
@@ -122,6 +128,7 @@ def compile_pattern(name: str, text: str, max_width: int | None = None) -> Patte
         source=pattern_syntax.source(tree),
         beginning=beginning if len(beginning) <= _SOURCE_LIMIT else None,
         regexp=regexp,
+        check=CHECKS[check] if check is not None else None,
     )
 
 
@@ -399,7 +406,18 @@ def _scan(patterns: Sequence[Pattern], data: bytes, at: int) -> Iterator[tuple[P
 
 
 def _search(pattern: Pattern, data: bytes, at: int, empty: bool = False) -> tuple[int, int] | None:
-    """The first match from byte `at` on that is not wider than it may be, and, unless `empty`, not of no characters."""
+    """The first match from byte `at` on that counts, and, unless `empty`, is not of no characters."""
+    if pattern.check is None:
+        return _fitting(pattern, data, at, empty)
+    while (span := _fitting(pattern, data, at, empty)) is not None:
+        if pattern.check(data[span[0] : span[1]].decode("utf-8", "replace")):
+            return span
+        at = _boundary(data, span[0] + 1)
+    return None
+
+
+def _fitting(pattern: Pattern, data: bytes, at: int, empty: bool) -> tuple[int, int] | None:
+    """The first match from byte `at` on that is not wider than it may be."""
     length = len(data)
     regexp = pattern.regexp
     widest = pattern.max_width or 0

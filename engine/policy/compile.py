@@ -150,15 +150,15 @@ def link_checked(policy: CheckedPolicy, catalogue: Catalogue) -> Linked:
 
 def link_stepwise(policy: CheckedPolicy, catalogue: Catalogue) -> Generator[None, None, Linked]:
     """The same, in steps of one rule or one pattern, so that a server can answer between them."""
-    prepared: dict[tuple[str, str, int | None], Pattern] = {}
+    prepared: dict[tuple[str, str, int | None, str | None], Pattern] = {}
     for patterns in policy.spec.patterns.values():
         for name, written in patterns.items():
-            text, width = pattern_parts(written)
-            prepared[name, text, width] = compile_pattern(name, text, width)
+            parts = pattern_parts(written)
+            prepared[name, *parts] = compile_pattern(name, *parts)
             yield
 
-    def prepare(name: str, text: str, width: int | None) -> Pattern:
-        return prepared.get((name, text, width)) or compile_pattern(name, text, width)
+    def prepare(name: str, text: str, width: int | None, check: str | None) -> Pattern:
+        return prepared.get((name, text, width, check)) or compile_pattern(name, text, width, check)
 
     def locate(path: Path) -> Where:
         return policy.places.get(_key(path), Where(policy.source.file))

@@ -24,7 +24,7 @@ from engine.model.phases import Phase
 from engine.model.plan import PlanError, named, parse_plan, plan_text
 
 from .context import UNKNOWN, Catalogue
-from .spec import PolicySpec, SetReference, Values, WithWidth
+from .spec import PatternSpec, PolicySpec, SetReference, Values
 
 Path = tuple[str | int, ...]
 Locate = Callable[[Path], Where]
@@ -46,15 +46,19 @@ class Use(msgspec.Struct, frozen=True):
     phase: Phase | None
 
 
-def pattern_parts(written: Any) -> tuple[str, int | None]:
-    """A pattern's text and its stated width, however it was written: as a text, as a mapping, or as its Struct."""
+Prepare = Callable[[str, str, int | None, str | None], Pattern]
+"""Makes a pattern of its name, text, stated width and check."""
+
+
+def pattern_parts(written: Any) -> tuple[str, int | None, str | None]:
+    """A pattern's text, its stated width and its check, however it was written: a text, a mapping, or its Struct."""
     match written:
-        case WithWidth(re2=text, max_width=width):
-            return text, width
+        case PatternSpec(re2=text, max_width=width, check=check):
+            return text, width, check
         case {"re2": text}:
-            return text, written.get("max_width")
+            return text, written.get("max_width"), written.get("check")
         case _:
-            return written, None
+            return written, None, None
 
 
 class FileNames:
@@ -69,7 +73,7 @@ class FileNames:
         locate: Locate,
         inside: Inside,
         catalogue: Catalogue = UNKNOWN,
-        prepare: Callable[[str, str, int | None], Pattern] = compile_pattern,
+        prepare: Prepare = compile_pattern,
     ) -> None:
         self.spec = spec
         self.locate = locate
@@ -114,11 +118,11 @@ class FileNames:
         found = []
         for key, pattern in written.items():
             at: Path = (*path, key)
-            text, width = pattern_parts(pattern)
+            text, width, check = pattern_parts(pattern)
             if not isinstance(pattern, str):
                 at = (*at, "re2")
             try:
-                prepared = self._prepare(key, text, width)
+                prepared = self._prepare(key, text, width, check)
                 self.pattern_places[prepared] = at
                 found.append(prepared)
             except PatternError as wrong:

@@ -78,7 +78,7 @@ def policy_schema() -> dict[str, Any]:
             **defs,
             "Step": step,
             "Condition": dict(_CONDITION),
-            "Pattern": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/WithWidth"}]},
+            "Pattern": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/PatternSpec"}]},
         },
     }
 

@@ -26,14 +26,18 @@ class SetReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Values = str | list[str] | SetReference
 
 
-class WithWidth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pattern that needs a stated width, because it could match without bound."""
+class PatternSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pattern that needs more than its text: a stated width, because it could match without bound, or a checksum."""
 
     re2: Annotated[str, Meta(description="The pattern, in RE2's syntax.")]
     max_width: Annotated[Width | None, Meta(description="The widest match that counts, in code points.")] = None
+    check: Annotated[
+        Literal["luhn", "iban", "bsn", "dni", "steuer_id"] | None,
+        Meta(description="The checksum that a match must pass: of a card, an account, or a national number."),
+    ] = None
 
 
-Pattern = str | WithWidth
+Pattern = str | PatternSpec
 
 
 class ScopeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
