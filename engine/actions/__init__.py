@@ -1,6 +1,20 @@
 """The actions: one typed function each. Importing this room fills the registry."""
 
-from . import drop_messages, header, inject, observe, pipe, rate_limit, redact, route, set, state, tools, verdicts
+from . import (
+    budget,
+    drop_messages,
+    header,
+    inject,
+    observe,
+    pipe,
+    rate_limit,
+    redact,
+    route,
+    set,
+    state,
+    tools,
+    verdicts,
+)
 from .registry import ACTIONS, Action, Kind, Moment, Pass
 
 __all__ = [
@@ -9,6 +23,7 @@ __all__ = [
     "Kind",
     "Moment",
     "Pass",
+    "budget",
     "drop_messages",
     "header",
     "inject",

@@ -9,12 +9,12 @@ import msgspec
 from .effects import (
     ChooseRoute,
     Conceal,
+    Meter,
     ObserveEffect,
     Op,
     Patch,
     SetHeader,
     StateEffect,
-    Take,
     VerdictEffect,
     VerdictKind,
 )
@@ -60,10 +60,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spend(msgspec.Struct, frozen=True):
-    """A meter that the commit must take from, and the rule whose meter it is."""
+    """A meter that the commit must take from, and the rule whose meter it is.
+
+    In the meter's unit (requests, tokens, nano-dollars): `held` is what the commit took or set aside, None as long as
+    there was none; `used` is what an attempt was settled on in the end.
+    """
 
     rule: str
-    take: Take
+    take: Meter
+    held: int | None = None
+    used: int | None = None
 
 
 class Fire(msgspec.Struct, frozen=True):

@@ -74,6 +74,8 @@ class Block(msgspec.Struct, frozen=True):
     status: int = 400
     code: str = "policy_blocked"
     retry_after: float | None = None
+    fails_over: bool = False
+    """Of an attempt: whether the next leg of the route is tried, whatever the status says."""
 
 
 class Respond(msgspec.Struct, frozen=True):
@@ -106,12 +108,38 @@ class ChooseRoute(msgspec.Struct, frozen=True):
 
 
 class Take(msgspec.Struct, frozen=True):
-    """Spend from a rate limit; `amount` None: what is known only later (tokens)."""
+    """Take from a rate limit: one request, one place of those that may be held at once, or the tokens of an attempt.
+
+    Without `burst` no stretch of `window` seconds holds more than `limit`; with it so many may come at once, and are
+    free again at the rate of `limit` in `window` seconds.
+    """
 
     key: str
     limit: int
     window: float
     of: Literal["requests", "tokens", "concurrency"]
+    burst: int = 0
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """Take the cost of an attempt from a budget.
+
+    `limit` is in nano-dollars or tokens. `window` is a calendar period of the time zone `zone`, or a fixed length in
+    seconds. `unknown_price` is a price in US dollars per million tokens where it is a number. `warn_at` is a share of 1.
+    """
+
+    key: str
+    limit: int
+    window: Literal["hour", "day", "week", "month"] | int
+    of: Literal["money", "tokens"] = "money"
+    zone: str = "UTC"
+    assume_output: int = 8192
+    unknown_price: Literal["refuse", "allow"] | float = "refuse"
+    warn_at: float | None = None
+    on_exceed: Literal["refuse", "failover"] = "refuse"
+
+
+Meter = Take | Budget
 
 
 class Scope(StrEnum):
@@ -176,7 +204,7 @@ class Notify(msgspec.Struct, frozen=True):
 VerdictEffect = Block | Respond | Drop | Steer
 StateEffect = Remember | Forget | Count | Label
 ObserveEffect = Log | Tag | Metric | Notify
-Effect = Patch | SetHeader | Conceal | VerdictEffect | ChooseRoute | Take | StateEffect | ObserveEffect
+Effect = Patch | SetHeader | Conceal | VerdictEffect | ChooseRoute | Meter | StateEffect | ObserveEffect
 
 STRENGTH: Final[Mapping[type, VerdictKind]] = {
     Respond: VerdictKind.RESPOND,

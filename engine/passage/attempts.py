@@ -45,8 +45,19 @@ from engine.world.http.base import (
 )
 
 PROBLEM_LIMIT: Final = 1_000_000
+_NEVER_SENT: Final = (
+    ClientClosed,
+    ConnectFailed,
+    ConnectTimeout,
+    InvalidRequest,
+    PoolExhausted,
+    TLSFailed,
+    WriteTimeout,
+)
 _TIMEOUTS: Final = (ConnectTimeout, FirstByteTimeout, IdleTimeout, TotalTimeout, WriteTimeout)
 _FAILS_OVER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
+_KINDS: Final = {402: "insufficient_quota", 429: "rate_limit_error"}
+"""Of what a rule refuses: the first is what OpenAI says where money is used up."""
 DROPPED: Final = b"x-lexgate-dropped"
 """The header that names what of a request did not come across to a backend of another protocol."""
 
@@ -80,20 +91,20 @@ class Failure(LexgateError):
         rule: str = "",
         *,
         answered: bool = False,
+        fails_over: bool = False,
     ) -> None:
         super().__init__(problem.message)
         self.problem = problem
         self.body = body
         self.answered = answered or body is not None
+        self.fails_over = fails_over or problem.status >= 500 or problem.status in _FAILS_OVER
+        """Whether another backend may do better: not where the request itself is at fault, but for a protocol."""
+        self.fails_over = self.fails_over or problem.code == UNTRANSLATABLE
+        self.may_have_cost = False
+        """Whether the backend may have worked on what it never answered."""
         self.rule = rule
         """The rule that refused it, where one did."""
         self.headers: Headers = headers or []
-
-    @property
-    def fails_over(self) -> bool:
-        """Whether another backend may do better: not where the request itself is at fault, but for a protocol."""
-        problem = self.problem
-        return problem.status >= 500 or problem.status in _FAILS_OVER or problem.code == UNTRANSLATABLE
 
 
 class Attempts:
@@ -173,9 +184,9 @@ class Attempts:
         self._number += 1
         self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan)
         self._world.metrics.attempted(leg.backend, leg.model)
-        decision = await self._judge.judge(Phase.ATTEMPT)
+        decision = await self._judge.judge_attempt(exchange)
         if decision is not None:
-            exchange = _folded(exchange, decision)
+            exchange = self._judge.account.limited(_folded(exchange, decision))
         if leg.model and leg.model != exchange.model:
             exchange = replace(exchange, model=leg.model, body=None)
         try:
@@ -206,9 +217,11 @@ class Attempts:
             failure = Failure(bad.problem)
         except TransportError as error:
             failure = self.broken(error)
+            failure.may_have_cost = not isinstance(error, _NEVER_SENT)
+        used = self._used(None) if failure.may_have_cost else None
         self._asked = None
         self._world.metrics.attempt_failed(leg.backend, failure.problem.code or str(failure.problem.status))
-        await self._judge.release(0)
+        await self._judge.release(used)
         await self._judge_error(failure)
         raise failure
 
@@ -308,14 +321,15 @@ class Attempts:
             await response.aclose()
         await self._judge.release(self._used(used))
 
-    def _used(self, usage: Usage | None) -> int:
-        """The tokens of the attempt; of one that ended without saying them, those of its request."""
+    def _used(self, usage: Usage | None) -> Usage | None:
+        """What the attempt used; of one that ended without saying it, about as much; None where nothing was asked."""
         asked, self._asked = self._asked, None
         if usage is not None:
             if asked is not None:
                 self._world.estimates.learn(asked, usage)
-            return usage.input + usage.output
-        return self._judge.view.count(asked) if asked is not None and self._judge.held_slots else 0
+            return usage
+        account = self._judge.account
+        return account.unknown(self._judge.view.count(asked), asked) if asked is not None and account.held else None
 
 
 def _unfit(response: Response) -> str:
@@ -339,10 +353,10 @@ def _encoding(fields: Mapping[bytes, bytes]) -> str:
 def _folded(exchange: Exchange, decision: Decision) -> Exchange:
     """What rules of phase `attempt` change of this one attempt. Raises Failure where one refuses it."""
     match decision.effect:
-        case Block(message=message, status=status, code=code, retry_after=retry_after):
-            kind = "rate_limit_error" if status == 429 else "server_error"
+        case Block(message=message, status=status, code=code, retry_after=retry_after, fails_over=fails_over):
+            kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
             problem = Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
-            raise Failure(problem, rule=decision.by)
+            raise Failure(problem, rule=decision.by, fails_over=fails_over)
         case _:
             pass
     for effect in decision.effects:

@@ -14,27 +14,31 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from engine.actions.registry import ActionError
-from engine.model.decision import Decision, Facts, Mode, Needs, OutcomeKind
+from engine.model.decision import NO_FACTS, Decision, Facts, Mode, Needs, OutcomeKind, Spend
 from engine.model.effects import (
     Block,
+    Budget,
     Conceal,
     Count,
     Forget,
     Label,
     Log,
+    Meter,
     Metric,
     Notify,
     Remember,
     Scope,
     StateEffect,
     Tag,
-    Take,
     VerdictKind,
 )
-from engine.model.exchange import Protocol
+from engine.model.exchange import Exchange, Usage
 from engine.model.phases import Phase
+from engine.passage.calendar import ends
+from engine.passage.quotas import Quotas, refusal, shown
 from engine.passage.reading import STATE, Reading
 from engine.passage.sessions import owner_of
+from engine.passage.spending import Account, Charge, Unpriced
 from engine.passage.view import Fields, View
 from engine.policy.record import Subject, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
@@ -46,20 +50,6 @@ KEY_TTL: Final = 7 * 86_400.0
 _BILLED: Final = frozenset({Phase.RESPONSE, Phase.DONE})
 _NOBODY: Final[frozenset[str]] = frozenset()
 _STORE_DOWN: Final = "The state store cannot be reached."
-
-DEFAULT_OUTPUT: Final = 4096
-"""Tokens of output that are reserved where the client sets no limit."""
-
-
-def worst_case_tokens(view: View) -> int:
-    """An upper bound of what a request can use: its bytes as input, and the output that it allows."""
-    exchange = view.exchange
-    size = len(exchange.body) if exchange.body is not None else 4 * view.count(exchange)
-    if exchange.protocol is Protocol.OPENAI_EMBEDDINGS:
-        return size // 2  # a vector is no tokens
-    allowed, answers = exchange.params.get("max_tokens"), exchange.params.get("n")
-    each = allowed if isinstance(allowed, int) and allowed > 0 else DEFAULT_OUTPUT
-    return size // 2 + each * (answers if isinstance(answers, int) and answers > 1 else 1)
 
 
 class Concealed(msgspec.Struct, frozen=True):
@@ -82,7 +72,9 @@ class Judge:
         self.may_reask = True
         self.reasks_left = world.settings.steer.max_per_exchange
         self.concealed: dict[str, Concealed] = {}
-        self.held_slots: list[store.Release] = []
+        self.account = Account(world, view.exchange, view.taken)
+        """Of the attempt that was judged last."""
+        self.quotas = Quotas()
         self.last_decision = view.exchange.id
         self.cost: float | None = 0.0
         """US dollars of what was billed so far; None where a price is not known."""
@@ -101,6 +93,11 @@ class Judge:
     def wanted(self, phase: Phase) -> Fields:
         """The fields of a phase's event that its rules read."""
         return self.reading.wanted.get((phase, Stage.MAIN), {})
+
+    async def judge_attempt(self, sent: Exchange) -> Decision | None:
+        """What the rules say of an attempt that sends this request to `view.taken`; what it holds is in `account`."""
+        self.account = Account(self.world, sent, self.view.taken)
+        return await self.judge(Phase.ATTEMPT)
 
     async def judge(self, phase: Phase, stage: Stage = Stage.MAIN, **sections: Mapping[str, Any]) -> Decision | None:
         """What the rules say of one event, committed and recorded; None where the phase has no rules."""
@@ -158,15 +155,13 @@ class Judge:
             if not (decision.spends or decision.fires or decision.changes):
                 return decision
             try:
-                refused = await self._commit(decision)
+                done = await self._commit(decision)
             except store.StoreDown:
                 self.world.metrics.store_failed("commit")
                 return self._without_store(decision)
-            if refused is None:
-                return decision
-            if isinstance(refused, Decision):
-                return refused
-            facts = msgspec.structs.replace(facts, fired={**facts.fired, **refused})
+            if isinstance(done, Decision):
+                return done
+            facts = msgspec.structs.replace(facts, fired={**facts.fired, **done})
         return _refused(decision, decision.by or "limit", "The request could not be counted.", 503, POLICY_ERROR, 1.0)
 
     # -- before --
@@ -238,30 +233,37 @@ class Judge:
 
     # -- the commit --
 
-    async def _commit(self, decision: Decision) -> Decision | dict[tuple[str, str], int] | None:
-        """None: done. A decision: a meter refuses. A dict: counters that others changed, to decide again with."""
-        changes: list[store.Change] = []
-        for spend in decision.spends:
-            changes.append(self._spend(spend.rule, spend.take))
+    async def _commit(self, decision: Decision) -> Decision | dict[tuple[str, str], int]:
+        """A decision: it is done, or a meter refuses. A dict: counters that others changed, to decide again with."""
+        self.account.prepare(decision.spends, decision.effects)
+        asked = [(spend, self.account.change(spend.rule, spend.take)) for spend in decision.spends]
+        for spend, change in asked:
+            if isinstance(change, Unpriced):
+                return _blocked(decision, spend.rule, change.block)
+        charged = [(spend, change) for spend, change in asked if isinstance(change, store.Take | store.Reserve)]
+        changes: list[store.Change] = [change for _, change in charged]
         for fire in decision.fires:
             changes.append(store.Take(_limit_meter(fire.rule, fire.key, fire.max, fire.every)))
         changes += [self._state_change(change) for change in decision.changes]
+        for spend, change in charged:
+            if isinstance(change, store.Reserve):
+                self.account.hold(spend.rule, spend.take, change)
         done = await self.world.store.commit(changes)
+        if not isinstance(done, store.Committed):
+            self.account.held.clear()
         match done:
-            case store.Committed():
+            case store.Committed(results=results):
                 self.acted |= {fire.rule.removesuffix("#shadow") for fire in decision.fires}
                 self._state_is_known &= not decision.changes
-                self.held_slots += [
-                    store.Release(change.meter, change.id) for change in changes if isinstance(change, store.Reserve)
-                ]
-                return None
-            case store.Refused(which=which) if which < len(decision.spends):
-                rule = decision.spends[which].rule
-                limit = decision.spends[which].take
-                message = f"The rate limit of {limit.limit} {limit.of} in {limit.window:g} s is reached ({rule})."
-                return _refused(decision, rule, message, 429, "rate_limited", done.retry_after)
-            case store.Refused(which=which) if which < len(decision.spends) + len(decision.fires):
-                fire = decision.fires[which - len(decision.spends)]
+                return self._charged(decision, charged, results)
+            case store.Refused(which=which, standing=standing) if which < len(charged):
+                spend, change = charged[which]
+                now = self.world.clock()
+                if standing is not None:
+                    self.quotas.note(spend.rule, spend.take, standing, now)
+                return _blocked(decision, spend.rule, refusal(spend.rule, spend.take, change.amount, done, now))
+            case store.Refused(which=which) if which < len(charged) + len(decision.fires):
+                fire = decision.fires[which - len(charged)]
                 return {(fire.rule, fire.key): fire.max}
             case store.Refused():
                 # State that cannot be kept (too large) is skipped; what was to be spent is spent all the same.
@@ -280,7 +282,12 @@ class Judge:
         refusing: set[str] = set()
         for spend in decision.shadow_spends:
             rule = self.rules.by_name[spend.rule]
-            change = self._spend(counter_name(rule, Mode.SHADOW), spend.take)
+            counter = counter_name(rule, Mode.SHADOW)
+            change = self.account.change(counter, spend.take)
+            if change is None or isinstance(change, Unpriced):
+                if change is not None:
+                    refusing.add(rule.name)
+                continue
             try:
                 done = await self.world.store.commit([change])
             except store.StoreDown:
@@ -291,7 +298,7 @@ class Judge:
             if not isinstance(done, store.Committed):
                 refusing.add(rule.name)
             elif isinstance(change, store.Reserve):
-                self.held_slots.append(store.Release(change.meter, change.id))
+                self.account.hold(counter, spend.take, change)
         if not refusing:
             return decision
         outcomes = tuple(
@@ -300,22 +307,28 @@ class Judge:
         )
         return msgspec.structs.replace(decision, outcomes=outcomes)
 
-    def _spend(self, rule: str, take: Take) -> store.Change:
-        key = store.Key("rate", rule, take.key)
-        match take.of:
-            case "requests":
-                return store.Take(store.Window(key, take.limit, take.window))
-            case "concurrency":
-                return store.Reserve(store.Slots(key, take.limit), self._attempt_id(), 1, take.window)
-            case "tokens":
-                worst = worst_case_tokens(self.view)
-                meter = store.Window(key, take.limit, take.window)
-                return store.Reserve(meter, self._attempt_id(), min(worst, take.limit), take.window)
-            case _:
-                assert_never(take.of)
+    def _charged(
+        self,
+        decision: Decision,
+        charged: Sequence[tuple[Spend, store.Take | store.Reserve]],
+        results: Sequence[store.Result],
+    ) -> Decision:
+        """The decision with what each meter took, which answers and their headers tell."""
+        if not charged:
+            return decision
+        now = self.world.clock()
+        held = {}
+        for (spend, change), standing in zip(charged, results, strict=False):
+            held[id(spend)] = change.amount
+            if isinstance(standing, store.Standing):
+                self._note(spend.rule, spend.take, standing, now)
+        spends = tuple(msgspec.structs.replace(each, held=held.get(id(each))) for each in decision.spends)
+        return msgspec.structs.replace(decision, spends=spends)
 
-    def _attempt_id(self) -> str:
-        return f"{self.view.exchange.id}/{self.view.taken.number}"
+    def _note(self, rule: str, meter: Meter, standing: store.Standing, now: float) -> None:
+        share = self.quotas.note(rule, meter, standing, now)
+        if share is not None and isinstance(meter, Budget):
+            self.world.warn_of_budget(rule, meter.key, share, ends(meter.window, meter.zone, now))
 
     def _state_change(self, change: StateEffect) -> store.Change:
         owner = self._owner(change.scope)
@@ -414,18 +427,38 @@ class Judge:
             revision=self.rules.revision,
         )
 
-    async def release(self, tokens: int) -> None:
-        """The attempt is over: give back its slots, and settle its tokens on what was really used."""
-        held, self.held_slots = self.held_slots, []
-        if not held:
-            return
-        changes: Sequence[store.Change] = [
-            each if isinstance(each.meter, store.Slots) else store.Settle(each.meter, each.id, tokens) for each in held
-        ]
+    async def release(self, usage: Usage | None, account: Account | None = None) -> None:
+        """An attempt is over, the last one unless its account is given: what it holds is settled on what it used.
+
+        None: it used nothing. Where the store is down, what it holds lapses there by itself.
+        """
+        account = account or self.account
         try:
-            await self.world.store.commit(changes)
+            charges = await account.settle(usage)
         except store.StoreDown:
             self.world.metrics.store_failed("commit")
+            return
+        if charges:
+            self._settled(charges)
+
+    def _settled(self, charges: Sequence[Charge]) -> None:
+        """Tell what attempts cost: in the audit log, and where it was more than was held for them, in the log."""
+        now = self.world.clock()
+        for each in charges:
+            self._note(each.held.rule, each.held.meter, each.standing, now)
+            if each.overrun and isinstance(each.held.meter, Budget):
+                self.world.say_overrun(each.held.rule, self.view.exchange.id, shown(each.overrun, each.held.meter.of))
+        spends = tuple(
+            Spend(each.held.rule, each.held.meter, each.held.change.amount, each.used)
+            for each in charges
+            if isinstance(each.held.meter, Budget)
+        )
+        if spends:
+            self._events += 1
+            decision = Decision(phase=Phase.ATTEMPT, spends=spends)
+            id = f"{self.view.exchange.id}-{self._events}"
+            record = record_of(decision, id=id, at=self._at, subject=self._subject(), facts=NO_FACTS)
+            self.world.record(self._masked(record))
 
 
 def _stamp(moment: float) -> str:
@@ -459,12 +492,16 @@ def _limit_meter(rule: str, key: str, limit: int, every: float) -> store.Window:
 def _refused(
     decision: Decision, rule: str, message: str, status: int, code: str, retry_after: float | None
 ) -> Decision:
-    """The decision with a meter's refusal as its verdict; nothing that it would have done is done."""
+    """The decision with a refusal as its verdict; nothing that it would have done is done."""
+    return _blocked(decision, rule, Block(message, status, code, retry_after))
+
+
+def _blocked(decision: Decision, rule: str, block: Block) -> Decision:
     return msgspec.structs.replace(
         decision,
         verdict=VerdictKind.BLOCK,
         by=rule,
-        effect=Block(message, status, code, retry_after),
+        effect=block,
         effects=(),
         spends=(),
         shadow_spends=(),

@@ -185,9 +185,7 @@ class Passage:
     def answered(self, status: int) -> None:
         exchange, taken = self.view.exchange, self.view.taken
         seconds = self.world.clock() - self.view.now
-        self.world.metrics.answered(
-            exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds
-        )
+        self.world.metrics.answered(exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds)
 
     def bill(self, usage: Usage | None) -> None:
         """Count what an attempt used. One that does not say it has no known cost."""
@@ -204,7 +202,12 @@ class Passage:
 
     def headers(self, kind: tuple[bytes, bytes], passed: Headers = []) -> Headers:  # noqa: B006 - never written to
         own = own_headers(self.judge.rules, self.judge.last_decision)
-        return [kind, *passed, *own, *self.client_headers]
+        quotas = self.judge.quotas.headers(self.codec.protocol, self.world.clock())
+        if quotas:
+            # Where a rule limits the same, its limit is the client's, and not that of the operator's own key.
+            names = {name for name, _ in quotas}
+            passed = [each for each in passed if each[0] not in names]
+        return [kind, *passed, *own, *quotas, *self.client_headers]
 
     def stopped(self, problem: Problem, rule: str = "") -> Reply:
         self.answered(problem.status)

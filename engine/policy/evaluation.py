@@ -14,6 +14,7 @@ from engine.model.decision import Because, Decision, Facts, Fire, Mode, Outcome,
 from engine.model.effects import (
     STRENGTH,
     Block,
+    Budget,
     ChooseRoute,
     Conceal,
     Count,
@@ -304,7 +305,7 @@ class Evaluation:
             self._add_verdict(found, effect)  # type: ignore[arg-type]
             return
         if found.mode is not Mode.ENFORCE:
-            if type(effect) is Take:
+            if isinstance(effect, Take | Budget):
                 self.shadow_spends.append(Spend(rule.name, effect))
             return
         match effect:
@@ -314,7 +315,7 @@ class Evaluation:
                 self.effects.append(effect)
             case ChooseRoute():
                 self.routes.append((rule, effect))
-            case Take():
+            case Take() | Budget():
                 self.spends.append(Spend(rule.name, effect))
             case Remember() | Forget() | Count() | Label():
                 self.changes.append(effect)

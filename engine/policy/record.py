@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, NotRequired, TypedDict
 import msgspec
 from msgspec import Meta
 
+from engine.actions.budget import NANODOLLARS
 from engine.model.decision import Because, Decision, Facts, Mode, Outcome, OutcomeKind, Spend
 from engine.model.effects import Block, Op, Respond, Steer, Tag, VerdictKind
 from engine.model.phases import Phase
@@ -52,9 +53,12 @@ class OutcomeRecord(TypedDict):
 class SpendRecord(TypedDict):
     rule: Annotated[str, Meta(description="The rule whose meter it is.")]
     key: Annotated[str, Meta(description="Whose counter.")]
-    of: Annotated[str, Meta(description="`requests`, `tokens` or `concurrency`.")]
-    limit: Annotated[int, Meta(description="The most in a window.")]
-    window: Annotated[float, Meta(description="Seconds.")]
+    of: Annotated[str, Meta(description="`requests`, `tokens` or `concurrency`; `money` is in US dollars.")]
+    limit: Annotated[float, Meta(description="The most in a window.")]
+    window: Annotated[float | str, Meta(description="Seconds, or `hour`, `day`, `week`, `month`.")]
+    held: NotRequired[Annotated[float, Meta(description="What was taken, or set aside as the worst case.")]]
+    used: NotRequired[Annotated[float, Meta(description="What the attempt used in its place, once that is known.")]]
+    delta: NotRequired[Annotated[float, Meta(description="How much less this record leaves in the window.")]]
 
 
 class DecisionRecord(TypedDict):
@@ -169,4 +173,17 @@ def _because_record(because: Because) -> BecauseRecord:
 
 def _spend_record(spend: Spend) -> SpendRecord:
     take = spend.take
-    return {"rule": spend.rule, "key": take.key, "of": take.of, "limit": take.limit, "window": float(take.window)}
+    unit = NANODOLLARS if take.of == "money" else 1
+    record: SpendRecord = {
+        "rule": spend.rule,
+        "key": take.key,
+        "of": take.of,
+        "limit": take.limit / unit,
+        "window": take.window if isinstance(take.window, str) else float(take.window),
+    }
+    if spend.held is not None:
+        record["held"] = spend.held / unit
+        record["delta"] = (spend.held if spend.used is None else spend.used - spend.held) / unit
+    if spend.used is not None:
+        record["used"] = spend.used / unit
+    return record

@@ -113,7 +113,7 @@ def _definitions_in(node: Node) -> Iterator[object]:
 def _expected(path: Path) -> Type | None:
     if path[0] in ("rules", "exceptions") and path[2] in _CONDITIONS:
         return CONDITION
-    return STRING if path[-1] == "key" and "rate_limit" in path else None
+    return STRING if path[-1] == "key" and ("rate_limit" in path or "budget" in path) else None
 
 
 def _conditions(uses: Sequence[Use]) -> Mapping[Path, list[Use]]:

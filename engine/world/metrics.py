@@ -97,6 +97,12 @@ class Metrics:
         self._unpriced = Tally(
             "lexgate_unpriced", "Answers whose price is not known.", ("backend", "model"), open=("model",)
         )
+        self._warnings = Tally(
+            "lexgate_budget_warnings", "Attempts under a budget that is nearly spent.", ("rule",), open=("rule",)
+        )
+        self._overruns = Tally(
+            "lexgate_budget_overruns", "Attempts that used more than was set aside.", ("rule",), open=("rule",)
+        )
         self._keys = Tally(
             "lexgate_backend_key_refused",
             "Refusals of a backend's keys, by the key's number in the configuration.",
@@ -120,7 +126,8 @@ class Metrics:
         for each in (
             self._requests, self._total, self._first_byte, self._streams, self._decisions, self._errors,
             self._tool_calls, self._reasks, self._attempts, self._failures, self._tokens, self._reloads, self._store,
-            self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists,
+            self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists, self._warnings,
+            self._overruns,
         ):  # fmt: skip
             self._registry.register(each)
 
@@ -168,6 +175,14 @@ class Metrics:
     def unpriced(self, backend: str, model: str) -> None:
         """An answer whose cost is not known."""
         self._unpriced.add(backend, model)
+
+    def budget_warned(self, rule: str) -> None:
+        """A budget is beyond the share from which its rule warns."""
+        self._warnings.add(rule)
+
+    def budget_overrun(self, rule: str) -> None:
+        """An attempt used more of a budget than was set aside for it."""
+        self._overruns.add(rule)
 
     def key_refused(self, backend: str, key: int, status: int) -> None:
         """A backend refused a key; `key` is its number, from 1."""

@@ -50,6 +50,7 @@ class World:
         self.timer = time.perf_counter_ns
         self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
         self._said_unpriced: set[tuple[str, str]] = set()
+        self._said_budgets: set[tuple[str, str]] = set()
         self._discovery: Discovery | None = None
         self._drawn = b""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
@@ -88,6 +89,20 @@ class World:
             self._said_unpriced.add((backend, model))
             help = "its cost is null; `prices` sets one"
             self.log.info("no price is known", backend=backend, model=model, help=help)
+
+    def warn_of_budget(self, rule: str, key: str, share: float, renews: float) -> None:
+        """A budget has passed its soft limit: counted each time, and said once in each of its periods."""
+        self.metrics.budget_warned(rule)
+        if (rule, f"{key} {renews:.0f}") not in self._said_budgets:
+            self._said_budgets.add((rule, f"{key} {renews:.0f}"))
+            if len(self._said_budgets) > _SAID:
+                self._said_budgets.pop()
+            self.log.warning("budget nearly spent", rule=rule, key=key, used=round(share, 4), renews=round(renews))
+
+    def say_overrun(self, rule: str, request: str, amount: str) -> None:
+        """An attempt used more than was set aside for it."""
+        self.metrics.budget_overrun(rule)
+        self.log.warning("budget overrun", rule=rule, request=request, by=amount)
 
     def discover(self, listed: Callable[[str, Sequence[str]], None]) -> None:
         """Ask the backends that are to be asked for their models, beside everything else, as long as this world is open."""

@@ -140,12 +140,12 @@ def test_an_attempt_that_a_rule_refuses_takes_nothing(serve: Serve, provider: Op
 
 # --- tokens ----------------------------------------------------------------------------------------------------------
 
-TOKENS = policy(rule("tokens", "{rate_limit: {limit: 7000, window: 1h, of: tokens}}", phase="attempt"))
+TOKENS = policy(rule("tokens", "{rate_limit: {limit: 8000, window: 1h, of: tokens}}", phase="attempt"))
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_limit_of_tokens_is_settled_on_what_was_used(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
-    """Each request reserves over 4000 tokens and uses 2000: two fit one after the other, and then the limit is reached."""
+    """Each request reserves over 5000 tokens and uses 2000: two fit one after the other, and then the limit is reached."""
     used = Reply(text="Yes.", usage=(1500, 500, 0, 0))
     provider.script(*[used] * 4)
     lexgate = serve(TOKENS)
