@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev serve test test-clients test-slow check schemas bench lock clean
+.PHONY: help install dev serve test test-clients test-slow conformance check schemas bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-clients: $(VENV)/.dev ## talk through Lexgate with the OpenAI client for No
 
 test-slow: $(VENV)/.dev ## kills, edits under load, a soak (LEXGATE_SOAK_REQUESTS=1000000 for a longer one)
 	@$(BIN)/python -m pytest -m slow --timeout 3600 --durations 0 -rP
+
+conformance: $(VENV)/.dev ## try every client in front of every backend under every rule, and write docs/conformance.md
+	@$(BIN)/python -m tests.conformance.wire
 
 check: $(VENV)/.dev ## all that must be green at every commit
 	@$(BIN)/ruff check engine tests
