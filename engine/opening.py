@@ -19,6 +19,7 @@ from engine.language.shell import DEFAULT_TOOLS
 from engine.model.exchange import Protocol
 from engine.passage.replies import House
 from engine.passage.routing import Routes
+from engine.policy.shipped import shipped_patterns
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, own, sandbox_answer, sandbox_embeddings
@@ -30,6 +31,8 @@ from engine.world.http.base import Request
 from engine.world.masking import masker
 from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
+from engine.world.recorder import Recorder
+from engine.world.redaction import Redactor, known_secrets
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps, Store
 from engine.world.store.watch import WatchedStore
@@ -64,8 +67,10 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         metrics.watch_audit(audit)
     outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
     estimates = Estimates(open_tokenizers())
+    recorder = _recorder(settings)
+    metrics.watch_recorder(recorder)
     backends = open_backends(settings, Sandbox, key_refusals(metrics))
-    world = World(settings, store, backends, metrics, outbound, audit, estimates=estimates)
+    world = World(settings, store, backends, metrics, outbound, audit, estimates=estimates, recorder=recorder)
     registry = Registry(store, lambda: world.clock(), world.random_bytes, beacon := _beacon(settings))
     door = None
     if settings.server.mode == "team":
@@ -85,6 +90,32 @@ async def _open_store(settings: Settings) -> Store:
     sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
     hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
     by_id = Cap(per_owner=settings.responses.entries, in_all=settings.responses.entries)
+def _recorder(settings: Settings) -> Recorder:
+    """What records exchanges; it opens nothing before the first of them."""
+    record = settings.record
+    folder = settings.resolve(record.path)
+    masks = shipped_patterns("secrets") if record.content == "redacted" else None
+    redactor = Redactor(known_secrets(settings))
+
+    def redact(text: str) -> str:
+        text = text.encode("utf-8", "replace").decode()
+        if masks is not None:
+            text = masks.sub(text, lambda match: f"[{match.name}]")
+        return redactor.text(text) if redactor.suspicious(text) else text
+
+    return Recorder(
+        folder,
+        sample=record.sample,
+        content=record.content,
+        redact=redact,
+        key=lambda: content_key(folder / "traffic"),
+        max_bytes=record.max_bytes,
+        rotate=record.rotate,
+        keep=record.keep,
+        version=__version__,
+    )
+
+
     used = Cap(per_owner=Caps().records, in_all=Caps().records)
     spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: used}
     return await open_store(_store_url(settings), caps=Caps(spaces=spaces))

@@ -47,6 +47,8 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     """One exchange under the rule set that it begins with."""
     codec = incoming.codec
     reading = reading_of(rules)
+    if house.world.records(incoming.id):
+        reading = reading.recording
     headers = readable(incoming.headers) if reading.reads_headers else {}
     decode = COUNTERS[codec.protocol].decode_count_request if incoming.counts else codec.decode_request
     try:
@@ -63,7 +65,10 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     exchange = replace(exchange, received=int(now))
     view = View(exchange, incoming.caller, now, house.shell_tools, house.world.estimates.tokens)
     passage = Passage(incoming, Judge(reading, view, house.world), house)
-    return await remembering(passage, await _reply(passage))
+    reply = await _reply(passage)
+    if reply.chunks is None:
+        passage.judge.end_tape()  # a refusal has no end of its own; what flows ends with its last byte
+    return await remembering(passage, reply)
 
 
 async def _reply(passage: Passage) -> Reply:

@@ -2,6 +2,7 @@
 
 from . import (
     budget,
+    compact,
     drop_messages,
     header,
     inject,
@@ -24,6 +25,7 @@ __all__ = [
     "Moment",
     "Pass",
     "budget",
+    "compact",
     "drop_messages",
     "header",
     "inject",

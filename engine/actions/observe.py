@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.model.effects import Effect, Log, Metric, Notify, Tag
+from engine.model.effects import Effect, Log, Metric, Notify, Record, Tag
 from engine.model.events import FIELDS
 from engine.model.phases import Phase
 
@@ -46,6 +46,16 @@ class NotifyParams(Params, frozen=True, kw_only=True):
     body: Annotated[Value | None, Meta(description="The JSON body; default: rule, phase, caller, model and time.")] = (
         None
     )
+
+
+class RecordParams(Params, frozen=True, kw_only=True):
+    pass
+
+
+@action(*ALL_PHASES, kind=Kind.OBSERVE)
+def record(params: RecordParams, moment: Moment) -> Iterator[Effect]:  # noqa: ARG001 - an action's signature
+    """Record the exchange for `policy replay`, from this event on, whatever `record.sample` says. Example: `record: {}`."""
+    yield Record()
 
 
 @action(*ALL_PHASES, kind=Kind.OBSERVE)

@@ -231,6 +231,14 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
 
 
 def written(value: Any, path: Path, op: Op) -> Any:
+Recovery = Wait | Retry | FailOver | Surface
+"""What becomes of an attempt that failed."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Record the exchange for replay, whatever the sample says."""
+
+
     """A JSON value with one place below it written, added or removed."""
     step: Any = path[0]
     copy: Any = list(value) if isinstance(value, list | tuple) else dict(value)

@@ -101,6 +101,9 @@ class Governor:
 
     def __init__(self, judge: Judge, *, choices: int = 1, restores: bool = False, continues: bool = False) -> None:
         self._judge = judge
+        self._tape = judge.tape
+        if self._tape is not None:
+            self._tape.answered()
         reading = judge.reading
         self._plan = reading.text
         self._calls_plan = reading.calls
@@ -162,6 +165,8 @@ class Governor:
 
     async def feed(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """What of these chunks, and of what was held before, may go on now. The same object where all of it may."""
+        if self._tape is not None:
+            self._tape.heard(chunks)
         if len(chunks) == 1 and self._passes(chunks[0]):
             return chunks
         out: list[Chunk] = []

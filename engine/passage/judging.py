@@ -26,6 +26,7 @@ from engine.model.effects import (
     Meter,
     Metric,
     Notify,
+    Record,
     Remember,
     Scope,
     StateEffect,
@@ -34,11 +35,13 @@ from engine.model.effects import (
 )
 from engine.model.exchange import Exchange, Usage
 from engine.model.phases import Phase
+from engine.model.traffic import RecordedExchange
 from engine.passage.calendar import ends
 from engine.passage.quotas import Quotas, refusal, shown
 from engine.passage.reading import STATE, Reading
 from engine.passage.sessions import owner_of
 from engine.passage.spending import Account, Charge, Unpriced
+from engine.passage.tape import Tape
 from engine.passage.view import Fields, View
 from engine.policy.record import Subject, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
@@ -76,6 +79,7 @@ class Judge:
         """Of the attempt that was judged last."""
         self.quotas = Quotas()
         self.last_decision = view.exchange.id
+        self.tape = self._new_tape() if world.records(view.exchange.id) else None
         self.cost: float | None = 0.0
         """US dollars of what was billed so far; None where a price is not known."""
         self._state_is_known = False
@@ -125,6 +129,8 @@ class Judge:
         if self._key_is_lost and isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
             decision = msgspec.structs.replace(decision, effect=msgspec.structs.replace(decision.effect, status=503))
         self._after(decision, facts)
+        if self.tape is not None:
+            self._taped(stage, decision, facts, sections)
         return decision
 
     def _blind(self, phase: Phase, stage: Stage, event: Mapping[str, Any]) -> str:
@@ -382,6 +388,8 @@ class Judge:
                     self.world.metrics.counted(seen)
                 case Notify(url, body):
                     self.world.notify(rule, self._masked(url), self._masked(body))
+                case Record():
+                    self._begin_tape()
                 case _:
                     assert_never(seen)
         if not decision.outcomes:
@@ -402,6 +410,37 @@ class Judge:
 
     def _masked(self, value: Any) -> Any:
         """What leaves the exchange beside its answer: with the placeholders of values that stand in for them."""
+    # -- the recording --
+
+    def _new_tape(self) -> Tape:
+        wanted = self.reading.recording.wanted
+        return Tape(self.view, {phase: wanted[phase, Stage.MAIN] for phase in Phase})
+
+    def _begin_tape(self) -> None:
+        """A rule wants the exchange recorded, from this event on."""
+        if self.tape is None and self.world.recorder is not None:
+            self.reading = self.reading.recording
+            self.tape = self._new_tape()
+
+    def _taped(self, stage: Stage, decision: Decision, facts: Facts, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        assert self.tape is not None
+        wanted = self.reading.recording.wanted[decision.phase, Stage.MAIN]
+        event = self.view.event(decision.phase, wanted, **sections)
+        id = self.last_decision if decision.outcomes else ""
+        self.tape.decided(id, event, facts, decision, admission=stage is Stage.ADMISSION)
+
+    def end_tape(self) -> None:
+        """The exchange is over: what is recorded of it goes to the recorder, once."""
+        tape, self.tape = self.tape, None
+        if tape is None or self.world.recorder is None:
+            return
+        masks = self.reading.masks
+        redact = None if masks is None else lambda text: masks.sub(text, lambda match: f"[{match.name}]")
+        recorded = tape.finished(self._at, self.rules.revision)
+        if self.concealed:
+            recorded = msgspec.convert(self._masked(msgspec.to_builtins(recorded)), RecordedExchange)
+        self.world.recorder.offer(recorded, redact)
+
         if not self.concealed:
             return value
         match value:

@@ -22,6 +22,7 @@ from engine.passage.attempts import Failure
 from engine.passage.governor import BETWEEN, Governor
 from engine.passage.hidden import HiddenTurn, kept, key_of, refused_turn
 from engine.passage.judging import Judge
+from engine.passage.reading import Reading
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply
 from engine.passage.sessions import remember_chain
 from engine.passage.unread import Unread
@@ -40,7 +41,6 @@ class Passage:
         self.codec = incoming.codec
         self.judge = judge
         self.view = judge.view
-        self.reading = judge.reading
         self.world = house.world
         self.house = house
         self.client_headers: Headers = []
@@ -60,6 +60,11 @@ class Passage:
         self.settled = False
 
     def reads(self) -> bool:
+    @property
+    def reading(self) -> Reading:
+        """What is read of the exchange; more, once it is recorded."""
+        return self.judge.reading
+
         """Whether the answer must be looked into; a vector says nothing that a rule could read."""
         if self.codec.protocol is Protocol.OPENAI_EMBEDDINGS:
             return False
@@ -173,6 +178,7 @@ class Passage:
         if self.judge.has(Phase.DONE):
             await self.judge.judge(Phase.DONE, response=self.response(finish, usage))
 
+        self.judge.end_tape()
     def _stream_end(self, finish: str) -> StreamEnd:
         match finish:
             case "error":

@@ -1,7 +1,7 @@
 """What a rule set reads of an exchange, worked out once when the set goes live, so that nothing else is done for it."""
 
+import copy
 import functools
-from collections.abc import Mapping
 from typing import Final
 
 from engine.actions import Kind, Pass
@@ -16,6 +16,7 @@ from engine.policy.rule import Rule
 from engine.policy.ruleset import RuleSet, Stage
 
 _GOVERNING: Final = frozenset({Kind.VERDICT, Kind.PROTECT, Kind.TRANSFORM})
+EVERYTHING: Final[frozenset[tuple[str, ...]]] = frozenset({()})
 STATE: Final = frozenset({("session",), ("session", "vars"), ("session", "labels"), ()})
 
 
@@ -24,7 +25,7 @@ class Reading:
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self.wanted: Mapping[tuple[Phase, Stage], Fields] = {
+        self.wanted: dict[tuple[Phase, Stage], Fields] = {
             (phase, stage): wanted_fields(phase, rules.reads(phase, stage))
             for phase in Phase
             for stage in Stage
@@ -33,9 +34,11 @@ class Reading:
         all_reads = {path for key in self.wanted for path in rules.reads(*key)}
         steps = [step for rule in rules.rules for step in rule.steps]
         self.reads_state = any(path[:2] in STATE for path in all_reads)
+        self.records = any(step.action.name == "record" for step in steps)
         self.restores = any(isinstance(step.params, RedactParams) and step.params.restore for step in steps)
         self.needs_session = (
             self.restores
+            or self.records
             or any(path[:1] in ((), ("session",)) for path in all_reads)
             or any(step.action.kind is Kind.STATE for step in steps)
             or any(rule.limit is not None for rule in rules.rules)
@@ -63,6 +66,28 @@ class Reading:
             for rule in rules.rules
             for step in rule.steps
         )
+
+    @functools.cached_property
+    def recording(self) -> "Reading":
+        """The plan for an exchange that is recorded: every event is built, whole, and the answer is read to its end."""
+        plan = copy.copy(self)
+        plan.wanted = {(phase, Stage.MAIN): wanted_fields(phase, EVERYTHING) for phase in Phase}
+        if (Phase.REQUEST, Stage.ADMISSION) in self.wanted:
+            plan.wanted[Phase.REQUEST, Stage.ADMISSION] = plan.wanted[Phase.REQUEST, Stage.MAIN]
+        plan.records = plan.reads_answer = plan.reads_headers = plan.needs_session = plan.reads_state = True
+        return plan
+
+    @functools.cached_property
+    def masks(self) -> PatternSet | None:
+        """What the rules redact anywhere: it is masked in recordings too."""
+        found = dict.fromkeys(
+            pattern
+            for rule in self.rules.rules
+            for step in rule.steps
+            if isinstance(step.params, RedactParams)
+            for pattern in step.params.patterns.set.patterns
+        )
+        return PatternSet("masks", found) if found else None
 
     @property
     def reads_calls_alone(self) -> bool:

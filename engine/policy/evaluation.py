@@ -25,8 +25,11 @@ from engine.model.effects import (
     Metric,
     Notify,
     Op,
+    ObserveEffect,
     Patch,
     Remember,
+    Record,
+    Recovery,
     SetHeader,
     Steer,
     Tag,
@@ -109,7 +112,7 @@ class Evaluation:
         self.shadow_spends: list[Spend] = []
         self.fires: list[Fire] = []
         self.changes: list[Remember | Forget | Count | Label] = []
-        self.observations: list[tuple[str, Log | Tag | Metric | Notify]] = []
+        self.observations: list[tuple[str, ObserveEffect]] = []
 
     def run(self) -> Decision:
         table = self.table
@@ -309,7 +312,7 @@ class Evaluation:
                 self.shadow_spends.append(Spend(rule.name, effect))
             return
         match effect:
-            case Tag() | Log() | Metric() | Notify():
+            case Tag() | Log() | Metric() | Notify() | Record():
                 self.observations.append((rule.name, effect))
             case Patch() | SetHeader() | Conceal():
                 self.effects.append(effect)

@@ -326,6 +326,13 @@ class Steer(Section, frozen=True, kw_only=True):
 
     max_per_exchange: Annotated[int, Meta(ge=0, le=100, description="Re-asks of one exchange over all rules.")] = 4
     ttl: Annotated[Seconds, Meta(description="How long a hidden turn is kept for its re-sent history.")] = Seconds(
+    content: Annotated[
+        Literal["redacted", "full", "hash"],
+        Meta(description="What is kept of texts: without secrets and what rules redact, all, or keyed hashes of them."),
+    ] = "redacted"
+    max_bytes: Annotated[Size, Meta(description="Longest exchange that is recorded.")] = Size(1_000_000)
+    rotate: Annotated[Size, Meta(description="Size of a file at which the next one begins.")] = Size(64_000_000)
+    keep: Annotated[int, Meta(ge=1, description="Files that are kept; the oldest go.")] = 16
         86_400
     )
     entries: Annotated[int, Meta(ge=1, description="Hidden turns kept at most.")] = 10_000

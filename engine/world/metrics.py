@@ -39,6 +39,14 @@ class AuditCounts(Protocol):
     def waiting(self) -> int: ...
 
 
+class RecorderCounts(Protocol):
+    """What a recorder knows of itself."""
+
+    recorded: int
+    dropped: int
+    oversized: int
+
+
 class Metrics:
     """One for a process, with a registry of its own. Counting costs a fraction of a microsecond; see `tally`.
 
@@ -239,6 +247,14 @@ class Metrics:
         info = GaugeMetricFamily("lexgate_build_info", "The version that runs.", labels=("version",))
         info.add_metric((clean(self._version),), 1)
         yield info
+    def watch_recorder(self, recorder: RecorderCounts) -> None:
+        """Show what the recorder counts of itself, read when metrics are."""
+        self.watch_counter("lexgate_recorded", "Exchanges that were recorded for replay.", lambda: recorder.recorded)
+        self.watch_counter("lexgate_record_dropped", "Exchanges that could not be recorded.", lambda: recorder.dropped)
+        self.watch_counter(
+            "lexgate_record_oversized", "Exchanges that were too long to be recorded.", lambda: recorder.oversized
+        )
+
         yield GaugeMetricFamily("lexgate_start_time_seconds", "When the process began.", value=self._started)
         yield GaugeMetricFamily("lexgate_exchanges_in_flight", "Exchanges under way.", value=self.in_flight)
         if self._revision:

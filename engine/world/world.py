@@ -19,6 +19,7 @@ from .outbound import Outbound
 from .prices import Prices
 from .store.base import Store
 
+from .recorder import Recorder
 _STOCK: Final = 1536
 _SAID: Final = 1000
 
@@ -41,6 +42,7 @@ class World:
         self.settings = settings
         self.store = store
         self.backends = backends
+        recorder: Recorder | None = None,
         self.metrics = metrics
         self.outbound = outbound
         self.audit = audit
@@ -48,6 +50,7 @@ class World:
         self.random_bytes = random_bytes
         self.estimates = estimates or Estimates()
         self.timer = time.perf_counter_ns
+        self.recorder = recorder
         self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
         self._said_unpriced: set[tuple[str, str]] = set()
         self._said_budgets: set[tuple[str, str]] = set()
@@ -81,6 +84,18 @@ class World:
     def audit_has_room(self) -> bool:
         """Whether a record could be taken now; always, where there is no log."""
         return self.audit is None or self.audit.has_room
+    def records(self, exchange: str) -> bool:
+        """Whether an exchange is of the sample that is recorded for replay."""
+        return self.recorder is not None and self.recorder.takes(exchange)
+
+    def turn_of(self, plan: str) -> int:
+        """How often a plan that takes turns was used before, by this process."""
+        turn = self._turns.pop(plan, 0)
+        if len(self._turns) >= _PLANS:
+            self._turns.pop(next(iter(self._turns)))
+        self._turns[plan] = turn + 1
+        return turn
+
 
     def _say_unpriced(self, backend: str, model: str) -> None:
         """Count an answer whose cost nobody knows, and say it once of each model."""
@@ -152,3 +167,5 @@ def key_refusals(metrics: Metrics) -> Cooled:
         say("key refused", backend=backend, key=key, status=status, rests=round(seconds, 1))
 
     return refused
+        if self.recorder is not None:
+            await self.recorder.close()
