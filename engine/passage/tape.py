@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.model.decision import NO_FACTS, Decision, Facts, Mode, Outcome, OutcomeKind
-from engine.model.effects import Block
+import msgspec
+
+from engine.model.decision import NO_FACTS, Decision, Facts
 from engine.model.exchange import CallDelta, CallOpened, Channel, Chunk, TextDelta, ToolCall
 from engine.model.phases import Phase
 from engine.model.traffic import Decided, RecordedEvent, RecordedExchange
 from engine.passage.view import Fields, View, call_section
-from engine.policy.record import facts_record, op_record
-
-METERED = frozenset({"rate_limited", "budget_exceeded", "over_budget"})
-"""Codes of refusals that rest on a counter."""
+from engine.policy.record import facts_record
+from engine.policy.summary import summary, summary_of
 
 
 class Tape:
@@ -54,7 +53,7 @@ class Tape:
         if self._admitted is not NO_FACTS:
             said = {**facts_record(self._admitted), **said}
             self._admitted = NO_FACTS
-        self._add(decision.phase, event, _decided([decision]), id=id, seed=facts.seed, facts=said)
+        self._add(decision.phase, event, summary(decision), id=id, seed=facts.seed, facts=said)
 
     def heard(self, chunks: Sequence[Chunk]) -> None:
         """What the model says, before any rule."""
@@ -91,7 +90,7 @@ class Tape:
             section = {"channel": channel, "window": whole, "sent": 0, "settled": len(whole)}
             event = self._view.event(Phase.TEXT, self._wanted[Phase.TEXT], text=section)
             seen = windows.get(channel, [])
-            self._add(Phase.TEXT, event, _decided([each for _, each in seen]), id=seen[-1][0] if seen else "")
+            self._add(Phase.TEXT, event, _unpatched([each for _, each in seen]), id=seen[-1][0] if seen else "")
 
     def finished(self, at: str, revision: str) -> RecordedExchange:
         """The exchange is over."""
@@ -135,30 +134,7 @@ class Tape:
         )
 
 
-def _decided(decisions: Sequence[Decision]) -> Decided:
-    """What was decided of one event; of text that was judged window by window, what the strongest verdict was."""
-    if not decisions:
-        return Decided()
-    strongest = max(decisions, key=lambda each: each.verdict)
-    outcomes = {
-        each.rule: each
-        for decision in decisions
-        for each in decision.outcomes
-        if each.outcome in (OutcomeKind.MATCHED, OutcomeKind.ERROR)
-    }
-    enforced = [each for each in outcomes.values() if each.mode is Mode.ENFORCE]
-    code = strongest.effect.code if isinstance(strongest.effect, Block) else ""
-    return Decided(
-        verdict=str(strongest.verdict),
-        by=strongest.by,
-        rules=tuple(each.rule for each in enforced),
-        shadow={each.rule: str(each.verdict) for each in outcomes.values() if each.mode is Mode.SHADOW},
-        patch=None if strongest.phase is Phase.TEXT else _patches(enforced),
-        route=strongest.route.plan if strongest.route is not None else "",
-        code=code,
-        metered=code in METERED,
-    )
-
-
-def _patches(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
-    return {each.rule: [dict(op_record(op)) for op in each.patch] for each in outcomes if each.patch}
+def _unpatched(windows: Sequence[Decision]) -> Decided:
+    """What was decided of a text by its windows; patches of windows are none of the whole text."""
+    decided = summary_of(windows)
+    return msgspec.structs.replace(decided, patch=None) if decided.patch else decided
