@@ -65,6 +65,8 @@ def redact(params: RedactParams, moment: Moment) -> Iterator[Effect]:
     keep = moment.placeholder if params.restore else None
     tool_args = isinstance(params.restore, Restore) and params.restore.tool_args
     for path, text in texts(moment.phase, moment.event, params.in_):
+        if not params.patterns.set.may_match(text):
+            continue
         concealed: list[Conceal] = []
 
         def cover(match: Match, text: str = text, concealed: list[Conceal] = concealed) -> str:

@@ -166,6 +166,20 @@ def _specialised(
     if len(arguments) == 2:
         (first, second), (pays_first, pays_second) = arguments, paid
         (sure_first, check_first), (sure_second, check_second) = checks
+        if nodes[1].kind == "literal" and type(constant := nodes[1].value) in sure_second:
+
+            def call_with_literal(value: Any, env: Env) -> Any:
+                given = first(value, env)
+                if type(given) not in sure_first and (what := check_first(given)) is not None:
+                    raise wrong(0, what)
+                if pays_first:
+                    env.charge(given)
+                try:
+                    return run(env, given, constant) if sees_env else run(given, constant)
+                except Refusal as refusal:
+                    raise refused(refusal) from None
+
+            return call_with_literal
 
         def call_two(value: Any, env: Env) -> Any:
             left, right = first(value, env), second(value, env)

@@ -178,6 +178,10 @@ class PatternSet:
             return not self._found(data) and self._held(data, len(_encoded(lead))) == len(data)
         return all(alarm.rings.Match(data) == alarm.silence for alarm in alarms)
 
+    def may_match(self, text: str) -> bool:
+        """Whether a search is worth its price: False where what every match needs is not in `text`."""
+        return self._gate.opens(_encoded(text))
+
     def matches(self, text: str) -> bool:
         """Whether any of the patterns stands in `text`."""
         return self._found(_encoded(text))
@@ -328,15 +332,19 @@ class _Gate:
             for chunk in _chunks(rest, lambda each: len(each.source))
         ]
 
+    def opens(self, data: bytes) -> bool:
+        """Whether any of the few byte strings stands in `data` of which every match holds one."""
+        if not self._needles:
+            return True
+        for needle in self._needles:  # noqa: SIM110 (a generator costs more than this loop)
+            if needle in data:
+                return True
+        return False
+
     def candidates(self, data: bytes) -> list[Pattern]:
         """The patterns to look for in `data`, in their order; every other one has no match there."""
-        needles = self._needles
-        if needles:
-            for needle in needles:
-                if needle in data:
-                    break
-            else:
-                return []
+        if not self.opens(data):
+            return []
         found: set[int] = set()
         # The single search looks for the bytes that all literals begin with, which a set cannot: it is far faster.
         if self._any_literal is not None and self._any_literal.search(data) is not None:

@@ -64,7 +64,12 @@ class Env:
 
     def charge(self, value: Any) -> None:
         """Pay for looking at the whole of one value: a step an element, or every 64 characters."""
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
+            self.steps -= 1 + (len(value) >> 6)
+        elif kind is list or kind is dict:
+            self.steps -= 1 + len(value)
+        elif isinstance(value, str):
             self.steps -= 1 + (len(value) >> 6)
         elif isinstance(value, (list, dict)):
             self.steps -= 1 + len(value)
