@@ -18,6 +18,8 @@ class Suppression(msgspec.Struct, frozen=True):
     codes: tuple[str, ...]
     reason: str
     alone: bool
+    column: int = 0
+    end_column: int = 0
 
 
 def suppressions(source: str) -> list[Suppression]:
@@ -28,5 +30,6 @@ def suppressions(source: str) -> list[Suppression]:
         before = source[:line_start]
         line = 1 + before.count("\n") + before.replace("\r\n", "\n").count("\r")
         alone = not source[line_start : match.start()].strip()
-        found.append(Suppression(line, tuple(match["codes"].split(",")), match["reason"] or "", alone))
+        columns = match.start() - line_start + 1, match.end() - line_start + 1
+        found.append(Suppression(line, tuple(match["codes"].split(",")), match["reason"] or "", alone, *columns))
     return found

@@ -33,6 +33,7 @@ CODES: Final[Mapping[int, str]] = {
     303: "a value that is always true stands where a boolean is expected",
     304: "a literal stands where a boolean is expected",
     305: "a condition may have a value that is neither a boolean nor null",
+    306: "a guard orders a value that may be missing",
     501: "a pattern is not valid RE2",
 }
 """Each code and its meaning in one line: 2xx types, 3xx nulls and booleans, 5xx patterns."""

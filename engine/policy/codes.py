@@ -25,6 +25,9 @@ _FILES: Final[Mapping[int, str]] = {
     108: "a second document begins in the file",
     109: "the file is too large or too deep",
     110: "a character may not stand in a YAML file",
+    111: "a text is cut off by what YAML takes for a comment",
+    112: "a character is not seen, or turns the direction of text",
+    113: "a word mixes letters of scripts that look alike",
     120: "a setting does not exist",
     121: "a setting has a wrong value",
     122: "a setting is missing",
@@ -96,5 +99,24 @@ _PATTERNS: Final[Mapping[int, str]] = {
     503: "a condition on flowing text does not say how far it looks",
 }
 
-CODES: Final[Mapping[int, str]] = dict(sorted({**_FILES, **LANGUAGE, **_SET, **_PATTERNS}.items()))
+_MEANT: Final[Mapping[int, str]] = {
+    444: "a rule can never fire",
+    445: "`match` does not let through what the condition asks for",
+    446: "another rule always decides where this one matches",
+    447: "a comment silences a finding that is not there",
+    448: "a comment that silences a finding does not say why",
+    449: "an exception changes nothing, or lifts the rule for everybody",
+    461: "a rule has been in shadow for long",
+    462: "a rule is in shadow, and nothing says since when (`--strict`)",
+    463: "a rule of high severity lets the call pass after its attempts",
+    464: "rules of equal priority write or choose different things",
+    465: "a secret stands in the policy",
+    466: "a model's name is misspelt, or its backend does not list it",
+}
+
+_COST: Final[Mapping[int, str]] = {
+    601: "too many rules of a phase are tried on every event",
+}
+
+CODES: Final[Mapping[int, str]] = dict(sorted({**_FILES, **LANGUAGE, **_SET, **_PATTERNS, **_MEANT, **_COST}.items()))
 """All codes. The letter before the number is the severity of the single finding: error, warning or note."""

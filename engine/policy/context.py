@@ -41,6 +41,8 @@ class Catalogue(msgspec.Struct, frozen=True):
     backends: tuple[str, ...] | None = None
     routes: Mapping[str, str] | None = None
     roles: tuple[str, ...] | None = None
+    models: Mapping[str, tuple[str, ...]] | None = None
+    """For each backend the models that it lists, as names and globs."""
 
 
 UNKNOWN: Final = Catalogue()

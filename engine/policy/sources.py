@@ -161,7 +161,8 @@ def configured(loaded: Loaded) -> PolicySet:
 def catalogue_of(settings: Settings) -> Catalogue:
     """What a configuration names: backends and routes. Roles are given by keys, which are no part of it."""
     routes = {name: plan if isinstance(plan, str) else "" for name, plan in settings.routes.items()}
-    return Catalogue(backends=tuple(settings.served_backends), routes=routes)
+    models = {name: tuple(each.models) for name, each in settings.served_backends.items()}
+    return Catalogue(backends=tuple(settings.served_backends), routes=routes, models=models)
 
 
 def grant_of(source: Listed) -> Grant:

@@ -39,7 +39,7 @@ def test_a_field_that_no_event_has_fails_the_test_by_name(run: Run, folder: Path
     (folder / "shell.yaml").write_text(SHELL_SAFETY.replace("tool: {name: bash", "tol: {name: bash"))
     shown = run("test", "shell.yaml")
     assert shown.code == 1
-    assert "unknown field `tol`" in shown.out
+    assert "given has no field 'tol'" in shown.out
 
 
 def test_a_file_that_does_not_load_is_a_finding(run: Run, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from engine.policy.codes import CODES, FAMILIES
-from engine.policy.lint import CHECKS, STRICT
+from engine.policy.lint import CHECKS, STRICT, TOGETHER
 
 from .markdown import page, table, unwrapped
 
@@ -29,7 +29,7 @@ def codes_page() -> str:
 def lint_pages() -> dict[str, str]:
     """The docstring of each lint rule, by its code."""
     found = {}
-    for check in (*CHECKS, *STRICT):
+    for check in (*CHECKS, *STRICT, *TOGETHER):
         code, _, text = (check.__doc__ or "").partition(": ")
         found[code] = unwrapped(text[:1].upper() + text[1:])
     return dict(sorted(found.items(), key=lambda each: each[0][1:]))

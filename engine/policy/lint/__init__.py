@@ -1,46 +1,34 @@
 """What is right by the rules of the language and still probably not meant: warnings and notes, a small family a file."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Final
 
 import msgspec
 
 from engine.diagnostics import Diagnostic
-from engine.documents import suppressions
-from engine.policy.compile import Compiled, PolicySource, compile_policies, overridden
+from engine.policy.compile import Compiled, PolicySource, compile_policies, judge_file
 from engine.policy.context import Catalogue
-from engine.policy.link import FileLinker
-from engine.policy.names import FileNames
-from engine.policy.read import read_policy
 from engine.policy.sources import PolicySet
 
-from .care import undescribed, unowned, untested
-from .cases import impossible_tests
-from .commands import unanswered_commands, undeclared_commands
-from .expiry import expired_exceptions
-from .extent import empty_lists
-from .halves import redaction_without_twin, tools_without_guard
-from .roles import unknown_roles
+from .brief import brief_of
+from .checks import CHECKS, STRICT, TOGETHER, Check
+from .kept import Kept, Memory
+from .silence import silenced
 from .subject import Subject
-from .trust import lifted_by_the_client
-from .unused import unused_names
+from .together import judge_together
 
-Check = Callable[[Subject], Iterator[Diagnostic]]
-
-CHECKS: Final[tuple[Check, ...]] = (
-    unused_names,
-    expired_exceptions,
-    lifted_by_the_client,
-    unknown_roles,
-    redaction_without_twin,
-    tools_without_guard,
-    impossible_tests,
-    empty_lists,
-    unanswered_commands,
-    undeclared_commands,
-)
-STRICT: Final[tuple[Check, ...]] = (undescribed, unowned, untested)
+__all__ = [
+    "CHECKS",
+    "STRICT",
+    "TOGETHER",
+    "Check",
+    "Examined",
+    "Findings",
+    "Memory",
+    "examine",
+    "findings",
+    "lint_file",
+]
 
 
 class Examined(msgspec.Struct, frozen=True):
@@ -52,50 +40,63 @@ class Examined(msgspec.Struct, frozen=True):
     """How many rules each file holds, those that could not be compiled included."""
 
 
+class Findings(msgspec.Struct, frozen=True):
+    """All that is to be said of a set, and how many rules each of its files holds."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    rules: Mapping[str, int]
+
+
 def examine(policies: PolicySet, today: date, *, strict: bool = False) -> Examined:
     """Compile and lint a set. A comment `# policy-lint: ignore=W417 reason="…"` silences what is no error."""
     compiled = compile_policies(
         policies.sources, policies.catalogue, policies.require, required_at=policies.required_at
     )
-    found = [*policies.diagnostics, *compiled.diagnostics]
-    for source in policies.sources:
-        found += lint_file(source, policies.catalogue, today, strict=strict)
-    kept = list(_unsilenced(found, policies.sources))
-    kept.sort(key=lambda each: (each.where, each.code))
-    known = {each.source.file: len(each.spec.rules) for each in compiled.checked}
-    rules = {each.file: known[each.file] if each.file in known else _count_rules(each) for each in policies.sources}
-    return Examined(compiled, tuple(dict.fromkeys(kept)), rules)
+    found = findings(policies, today, strict=strict)
+    return Examined(compiled, found.diagnostics, found.rules)
 
 
-def lint_file(source: PolicySource, catalogue: Catalogue, today: date, *, strict: bool = False) -> list[Diagnostic]:
-    """The findings of the lint rules of one file; none where its shape is wrong, which compiling says."""
-    read = read_policy(source.text, source.file)
-    if read.spec is None:
-        return []
-    spec = overridden(read.spec, source.overrides)
-    names = FileNames(spec, read.document.value, read.document.inside, catalogue)
-    FileLinker(spec, source.file, names, source.grant).link()
-    if any(each.stops_loading for each in names.diagnostics):
-        return []  # a name that could not be linked would count as unused
-    subject = Subject(spec, names, read.document, catalogue, today)
-    checks = (*CHECKS, *STRICT) if strict else CHECKS
-    return [finding for check in checks for finding in check(subject)]
+def findings(policies: PolicySet, today: date, *, strict: bool = False, memory: Memory | None = None) -> Findings:
+    """The same findings without the rules. What `memory` knows of a file that did not change is not worked out again."""
+    kept = [_kept(source, policies.catalogue, today, strict, memory) for source in policies.sources]
+    briefs = [each.brief for each in kept if each.brief is not None]
+    found: list[Diagnostic] = [*policies.diagnostics, *(one for each in kept for one in each.diagnostics)]
+    # A policy that is required is not said to be missing where its file could not be compiled.
+    require = () if any(each.stops_loading for each in found) else policies.require
+    found += judge_together(briefs, require, policies.required_at)
+    return Findings(
+        _in_order(silenced(found, policies.sources)),
+        {source.file: each.rules for source, each in zip(policies.sources, kept, strict=True)},
+    )
 
 
-def _unsilenced(found: Iterable[Diagnostic], sources: Iterable[PolicySource]) -> Iterator[Diagnostic]:
-    silenced = {
-        (source.file, each.line + 1 if each.alone else each.line, code)
-        for source in sources
-        for each in suppressions(source.text)
-        for code in each.codes
-    }
-    for each in found:
-        if each.stops_loading or (each.where.file, each.where.line, each.code) not in silenced:
-            yield each
-
-
-def _count_rules(source: PolicySource) -> int:
-    """How many rules a file holds that could not be compiled."""
-    data = read_policy(source.text, source.file).document.data
+def lint_file(source: PolicySource, catalogue: Catalogue, today: date, *, strict: bool = False) -> Kept:
+    """All that can be said of one file by itself, and what must be known of it beside others."""
+    judged = judge_file(source, catalogue)
+    data = judged.read.document.data
     rules = data.get("rules") if isinstance(data, dict) else None
-    return len(rules) if isinstance(rules, list) else 0
+    count = len(rules) if isinstance(rules, list) else 0
+    if judged.spec is None or judged.names is None or judged.read.spec is None:
+        return Kept(judged.diagnostics, count)
+    nodes = {use.path: use.node for use in judged.names.uses}
+    subject = Subject(judged.spec, judged.names, judged.read.document, catalogue, today, nodes)
+    # A name that could not be linked would count as unused.
+    unlinked = judged.linked is not None and any(each.stops_loading for each in judged.linked.diagnostics)
+    checks: Sequence[Check] = () if unlinked else (*CHECKS, *STRICT) if strict else CHECKS
+    found = (*judged.diagnostics, *(finding for check in checks for finding in check(subject)))
+    return Kept(found, count, brief_of(judged, subject))
+
+
+def _kept(source: PolicySource, catalogue: Catalogue, today: date, strict: bool, memory: Memory | None) -> Kept:
+    if memory is None:
+        return lint_file(source, catalogue, today, strict=strict)
+    key = memory.key(source, catalogue, today, strict)
+    known = memory.get(key)
+    if known is None:
+        known = lint_file(source, catalogue, today, strict=strict)
+        memory.put(key, known)
+    return known
+
+
+def _in_order(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(dict.fromkeys(sorted(found, key=lambda each: (each.where, each.code))))

@@ -6,7 +6,7 @@ import pytest
 
 from engine.policy.compile import PolicySource
 from engine.policy.context import UNKNOWN, Catalogue
-from engine.policy.lint import examine, lint_file
+from engine.policy.lint import examine, findings
 from engine.policy.sources import PolicySet, pack_names, pack_source
 
 TODAY = date(2026, 11, 22)
@@ -15,7 +15,8 @@ RULE = "rules:\n  - {id: r, phase: request, when: WHEN, actions: [block: no]}\n"
 
 def said(text: str, catalogue: Catalogue = UNKNOWN, *, strict: bool = False) -> list[str]:
     """`CODE line:column message` of each finding."""
-    found = lint_file(PolicySource("p.yaml", "version: 1\npolicy: p\n" + text), catalogue, TODAY, strict=strict)
+    source = PolicySource("p.yaml", "version: 1\npolicy: p\n" + text)
+    found = findings(PolicySet(sources=(source,), catalogue=catalogue), TODAY, strict=strict).diagnostics
     return [f"{each.code} {each.where.line}:{each.where.column} {each.message}" for each in found]
 
 
@@ -51,7 +52,9 @@ def test_names_that_something_uses(text: str) -> None:
 
 
 def test_an_exception_holds_on_its_last_day_and_not_after() -> None:
-    text = RULE.replace("WHEN", "true") + "exceptions:\n  - {rule: r, reason: OPS-1, expires: DAY}\n"
+    text = (
+        RULE.replace("WHEN", "true") + "exceptions:\n  - {rule: r, reason: OPS-1, expires: DAY, match: {caller: bot}}\n"
+    )
     assert said(text.replace("DAY", "2026-11-22")) == []
     assert said(text.replace("DAY", "2026-11-21")) == ["W405 6:39 the exception to 'r' expired on 2026-11-21"]
 
@@ -92,8 +95,8 @@ def test_strict_asks_for_what_others_rely_on() -> None:
     assert said(bare) == []
     assert said(bare, strict=True) == [
         "N427 2:9 the policy has no description",
-        "N427 4:10 rule 'r' has no description",
         "N428 2:9 the policy has no owner",
+        "N427 4:10 rule 'r' has no description",
         "N429 4:10 no test names rule 'r'",
     ]
     careful = (
@@ -105,7 +108,8 @@ def test_strict_asks_for_what_others_rely_on() -> None:
 
 def test_a_file_with_errors_is_not_blamed_for_what_follows_from_them() -> None:
     """The set that a misspelled name meant is not said to be unused."""
-    assert said("sets: {names: [x]}\nscope: {team: {$set: nmes}}\n" + RULE.replace("WHEN", "true")) == []
+    text = "sets: {names: [x]}\nscope: {team: {$set: nmes}}\n" + RULE.replace("WHEN", "true")
+    assert said(text) == ["E406 4:22 unknown set 'nmes'"]
 
 
 @pytest.mark.parametrize("name", pack_names())
@@ -129,7 +133,8 @@ def test_a_guard_that_any_client_can_lift(unless: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unless", ["contains(caller.roles, 'a')", "\"caller.team == 'a' && caller.agent == 'b'\"", "request.model == 'm'"]
+    "unless",
+    ["\"contains(caller.roles, 'a')\"", "\"caller.team == 'a' && caller.agent == 'b'\"", "request.model == 'm'"],
 )
 def test_a_guard_that_a_client_cannot_lift_by_its_word(unless: str) -> None:
     assert said(LIFTED.replace("UNLESS", unless).replace("ACTION", "block")) == []
