@@ -18,6 +18,7 @@ from .configuration import configuration_page
 from .events import events_page
 from .functions import functions_page
 from .match import match_page
+from .packs import pack_pages
 from .translation import translation_page
 
 SCHEMAS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
@@ -53,4 +54,5 @@ def generated() -> dict[str, str]:
     """Every generated file by its path below the root of the repository, with its text."""
     found = {schema_file(name): schema_text(name) for name in SCHEMAS}
     found |= {f"docs/reference/{name}.md": make() for name, make in PAGES.items()}
+    found |= {f"docs/packs/{name}": text for name, text in pack_pages().items()}
     return found | {"docs/translation.md": translation_page()}
