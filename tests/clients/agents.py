@@ -18,9 +18,10 @@ PATIENCE: Final = 90.0
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """`script` is what Node runs, under `node_modules`; `files` are written below the home first."""
+    """`program` stands under `node_modules`: a script for Node, or a program of its own; `files` are written below the
+    home first."""
 
-    script: str
+    program: str
     arguments: Sequence[str]
     environ: Mapping[str, str]
     files: Mapping[str, str] = {}
@@ -57,12 +58,14 @@ class Agent(msgspec.Struct, frozen=True):
         for each in (home, work):
             each.mkdir(parents=True)
         launch = self.launch(origin, home, prompt)
-        assert (MODULES / launch.script).is_file(), f"{self.name} is not installed: run `make test-clients`"
+        program = MODULES / launch.program
+        assert program.is_file(), f"{self.name} is not installed: run `make test-clients`"
         for name, text in launch.files.items():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_text(text)
         environ = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", **launch.environ}
-        status, printed, complained = _ended([node, str(MODULES / launch.script), *launch.arguments], work, environ)
+        command = [str(program)] if program.suffix == "" else [node, str(program)]
+        status, printed, complained = _ended([*command, *launch.arguments], work, environ)
         assert status == 0, f"{self.name} ended with {status}: {printed[-2000:]} {complained[-2000:]}"
         return Ended(self.answer(printed), printed, {path.name for path in work.iterdir()})
 
@@ -84,7 +87,7 @@ def _ended(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> 
 
 def _claude_code(origin: str, home: Path, prompt: str) -> Launch:
     return Launch(
-        script="@anthropic-ai/claude-code/cli-wrapper.cjs",
+        program="@anthropic-ai/claude-code/cli-wrapper.cjs",
         arguments=[
             *("-p", prompt, "--model", CLAUDE_CODE.model, "--allowed-tools", "Bash"),
             *("--output-format", "stream-json", "--verbose"),
@@ -121,7 +124,7 @@ request_max_retries = 0
 stream_max_retries = 0
 """
     return Launch(
-        script="@openai/codex/bin/codex.js",
+        program="@openai/codex/bin/codex.js",
         arguments=["exec", "--json", "--skip-git-repo-check", prompt],
         environ={"CODEX_HOME": str(home / "codex"), "LEXGATE_KEY": "client-key"},
         files={"codex/config.toml": config},
@@ -136,7 +139,7 @@ def _gemini_cli(origin: str, home: Path, prompt: str) -> Launch:
         "security": {"auth": {"selectedType": "gemini-api-key"}},
     }
     return Launch(
-        script="@google/gemini-cli/bundle/gemini.js",
+        program="@google/gemini-cli/bundle/gemini.js",
         arguments=["-p", prompt, "-m", GEMINI_CLI.model, "--yolo", "-o", "json"],
         environ={
             "GOOGLE_GEMINI_BASE_URL": origin,
@@ -145,6 +148,26 @@ def _gemini_cli(origin: str, home: Path, prompt: str) -> Launch:
             "GEMINI_CLI_TRUST_WORKSPACE": "true",
         },
         files={".gemini/settings.json": json.dumps(settings)},
+    )
+
+
+def _opencode(origin: str, home: Path, prompt: str) -> Launch:
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": f"{origin}/v1", "apiKey": "client-key"},
+        "models": {OPENCODE.model: {}},
+    }
+    config = {"autoupdate": False, "share": "disabled", "provider": {"lexgate": provider}}
+    return Launch(
+        program="opencode-linux-x64/bin/opencode",
+        arguments=["run", "--model", f"lexgate/{OPENCODE.model}", "--format", "json", prompt],
+        environ={
+            "OPENCODE_CONFIG_CONTENT": json.dumps(config),
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+            "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+            "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+        },
     )
 
 
@@ -158,6 +181,11 @@ def _last_message(printed: str) -> str:
     return [str(item["text"]) for item in items if item.get("type") == "agent_message"][-1]
 
 
+def _last_text(printed: str) -> str:
+    parts = [json.loads(line)["part"] for line in printed.splitlines()]
+    return [str(part["text"]) for part in parts if part["type"] == "text"][-1]
+
+
 def _response(printed: str) -> str:
     return str(json.loads(printed)["response"])
 
@@ -167,3 +195,4 @@ CLAUDE_CODE: Final = Agent(
 )
 CODEX: Final = Agent("Codex", "gpt-5.5", "exec_command", "cmd", _codex, _last_message)
 GEMINI_CLI: Final = Agent("Gemini CLI", "gemini-2.5-flash", "run_shell_command", "command", _gemini_cli, _response)
+OPENCODE: Final = Agent("opencode", "gpt-5", "bash", "command", _opencode, _last_text, {"description": "Does it"})

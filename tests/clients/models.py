@@ -49,8 +49,8 @@ def mind_of(agent: Agent) -> Mind:
 
 
 class Chat(OpenAIMock):
-    def __init__(self, mind: Mind) -> None:
-        super().__init__(api_key="upstream-key")
+    def __init__(self, mind: Mind, api_key: str = "upstream-key") -> None:
+        super().__init__(api_key=api_key)
         self._mind = mind
 
     def answer_to(self, received: Received) -> openai_mock.Reply:
@@ -61,8 +61,8 @@ class Chat(OpenAIMock):
 
 
 class Responses(ResponsesMock):
-    def __init__(self, mind: Mind) -> None:
-        super().__init__(api_key="upstream-key")
+    def __init__(self, mind: Mind, api_key: str = "upstream-key") -> None:
+        super().__init__(api_key=api_key)
         self._mind = mind
 
     def answer_to(self, received: Received) -> responses_mock.Reply:
@@ -74,8 +74,8 @@ class Responses(ResponsesMock):
 
 
 class Messages(AnthropicMock):
-    def __init__(self, mind: Mind) -> None:
-        super().__init__(api_key="upstream-key")
+    def __init__(self, mind: Mind, api_key: str = "upstream-key") -> None:
+        super().__init__(api_key=api_key)
         self._mind = mind
 
     def answer_to(self, received: Received) -> anthropic_mock.Reply:
@@ -88,8 +88,8 @@ class Messages(AnthropicMock):
 
 
 class Gemini(GeminiMock):
-    def __init__(self, mind: Mind) -> None:
-        super().__init__(api_key="upstream-key")
+    def __init__(self, mind: Mind, api_key: str = "upstream-key") -> None:
+        super().__init__(api_key=api_key)
         self._mind = mind
 
     def answer_to(self, received: Received) -> gemini_mock.Reply:
@@ -117,7 +117,7 @@ BACKENDS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def settings_of(protocol: str, model: Model) -> dict[str, Any]:
+def settings_of(protocol: str, model: Model, api_key: str = "upstream-key") -> dict[str, Any]:
     """A configuration in which `model` is the only backend."""
-    backend = {**BACKENDS[protocol], "base_url": model.base_url, "api_key": "upstream-key", "models": ["*"]}
+    backend = {**BACKENDS[protocol], "base_url": model.base_url, "api_key": api_key, "models": ["*"]}
     return {"backends": {"provider": backend}}

@@ -1,4 +1,4 @@
-"""Claude Code, Codex and Gemini CLI do a turn with a shell command through Lexgate, whatever the backend speaks."""
+"""Claude Code, Codex, Gemini CLI and opencode do a turn with a shell command through Lexgate, whatever the backend speaks."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from tests.support.lexgate import Lexgate
 from tests.support.provider import Received
 
-from .agents import CLAUDE_CODE, CODEX, GEMINI_CLI, Agent
+from .agents import CLAUDE_CODE, CODEX, GEMINI_CLI, OPENCODE, Agent
 from .models import DONE, MODELS, REFUSED, mind_of, settings_of
 from .tap import Tap
 
@@ -25,11 +25,12 @@ rules:
     when: any(tool.shell.commands[?program == 'touch'])
     actions: [{{steer: {{message: "{REFUSED}"}}}}]
 """
-OWN: Final = [(CLAUDE_CODE, "messages"), (CODEX, "responses"), (GEMINI_CLI, "gemini")]
+OWN: Final = [(CLAUDE_CODE, "messages"), (CODEX, "responses"), (GEMINI_CLI, "gemini"), (OPENCODE, "chat")]
 TRANSLATED: Final = [
     *((CLAUDE_CODE, protocol) for protocol in ("chat", "gemini")),
     *((CODEX, protocol) for protocol in ("chat", "messages", "gemini")),
     *((GEMINI_CLI, protocol) for protocol in ("chat", "messages")),
+    (OPENCODE, "messages"),
 ]
 KEYS: Final = frozenset(("authorization", "x-api-key", "x-goog-api-key"))
 OF_THE_CONNECTION: Final = frozenset(("host", "connection", "accept-encoding", "sec-fetch-mode"))
@@ -62,6 +63,16 @@ def test_what_an_agent_sends_reaches_the_provider_unchanged(agent: Agent, protoc
             differing = {name for name in names if request.headers.get(name) != came.headers.get(name)}
             assert differing <= KEYS | OF_THE_CONNECTION
             assert "client-key" not in str(came.headers)
+
+
+@named(OWN[:2])
+def test_an_agents_own_login_is_all_that_the_provider_wants(agent: Agent, protocol: str, tmp_path: Path) -> None:
+    with (
+        MODELS[protocol](mind_of(agent), api_key="client-key") as model,
+        Lexgate(tmp_path, settings=settings_of(protocol, model, api_key="client")) as lexgate,
+    ):
+        ended = agent.run(lexgate.origin, tmp_path / "agent", PROMPT)
+    assert (ended.answer, ended.files) == (DONE, {"wiped"})
 
 
 @named(TRANSLATED)
