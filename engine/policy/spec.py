@@ -10,7 +10,7 @@ from engine.model.phases import Phase
 
 Identifier = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]*([-_][a-z0-9]+)*$", max_length=80)]
 Priority = Annotated[int, Meta(ge=-10_000, le=10_000)]
-ArgumentType = Literal["text", "integer", "number", "boolean", "model", "backend", "route"]
+ArgumentType = Literal["text", "integer", "number", "boolean", "model", "backend", "route", "leg", "new-route"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Width = Annotated[int, Meta(ge=1, le=65_536)]
 Condition = Any
@@ -189,18 +189,116 @@ class ExpectSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     code: str | None = None
     status: int | None = None
     route: str | None = None
+    recovery: Annotated[
+        list[Literal["wait", "retry", "failover", "surface"]] | None,
+        Meta(description="What becomes of a failed attempt: the steps of the rule that decides."),
+    ] = None
+    skips: Annotated[bool | None, Meta(description="Whether the leg is skipped.")] = None
     event: Annotated[
         dict[str, Any] | None, Meta(description="Expressions on the event after the transforms, and their values.")
     ] = None
     patch: Annotated[list[dict[str, Any]] | None, Meta(description="The whole patch, as JSON Patch operations.")] = None
 
 
+class StepSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One event of several that a test meets one after the other: what the earlier ones wrote, the later ones see."""
+
+    given: Annotated[dict[str, Any], Meta(description="A partial event; the schema's defaults complete it.")]
+    expect: ExpectSpec = ExpectSpec()
+    after: Annotated[
+        float | str, Meta(description="How long after the step before: seconds, `90s`, `2h`. Limits and TTLs go by it.")
+    ] = 0.0
+    times: Annotated[int, Meta(ge=1, le=10_000, description="How often; each time must be as expected.")] = 1
+
+
+class ToolCallSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A call of a tool in a transcript."""
+
+    tool: Annotated[str, Meta(description="The tool's name.")]
+    args: Annotated[dict[str, Any], Meta(description="Its arguments.")] = {}
+
+
+class ClientSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a client sends in one turn of a transcript."""
+
+    says: Annotated[str, Meta(description="The new message of the user.")] = ""
+    results: Annotated[list[str], Meta(description="Results of the calls of the turn before, in their order.")] = []
+    system: Annotated[str, Meta(description="The system prompt.")] = ""
+    tools: Annotated[list[str], Meta(description="Names of the tools that are offered.")] = []
+    model: Annotated[str, Meta(description="The model asked for.")] = "gpt-4o"
+    params: Annotated[dict[str, Any], Meta(description="Settings of generation by their canonical names.")] = {}
+    caller: Annotated[dict[str, Any], Meta(description="Who asks: fields of `caller`.")] = {}
+    headers: Annotated[dict[str, str], Meta(description="Headers of the request.")] = {}
+
+
+class AnswerSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One answer of the model in a transcript. `status` above 399 is an error of its backend."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: Annotated[list[ToolCallSpec], Meta(description="Calls that it makes, in their order.")] = []
+    chunk: Annotated[int, Meta(ge=1, description="Characters of one piece, where the answer is a stream.")] = 6
+    status: int = 200
+
+
+class SeesSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the client must see; what it does not name is not looked at."""
+
+    text: Annotated[str | None, Meta(description="All that the assistant said.")] = None
+    contains: Annotated[list[str], Meta(description="What stands in it.")] = []
+    lacks: Annotated[list[str], Meta(description="What stands nowhere in the bytes that the client got.")] = []
+    calls: Annotated[list[ToolCallSpec] | None, Meta(description="The calls that it got, all of them.")] = None
+    finish: Annotated[str | None, Meta(description="Why the answer ended: `stop`, `tool_calls`, `length`.")] = None
+    status: int | None = None
+    error: Annotated[str | None, Meta(description="The message of the error that it got.")] = None
+
+
+class TurnSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One request of the client, the answers that the model gives to it, and what each must see."""
+
+    client: Annotated[str | ClientSpec, Meta(description="What the client sends; a text is what the user says.")]
+    model: Annotated[
+        list[str | AnswerSpec], Meta(description="The model's answers, one for each time that it is asked.")
+    ] = []
+    client_sees: Annotated[str | SeesSpec | None, Meta(description="What the client gets; a text is all of it.")] = None
+    model_sees: Annotated[
+        list[dict[str, Any]] | None,
+        Meta(
+            description="One entry for each time that the model is asked: expressions on `request`, and their values."
+        ),
+    ] = None
+    after: Annotated[float | str, Meta(description="How long after the turn before: seconds, `90s`, `2h`.")] = 0.0
+
+
+WireName = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
+
+
 class CaseSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One event and what must come of it."""
+    """One event and what must come of it; or several `steps`; or a transcript: `turns` of client and model."""
 
     name: Annotated[str, Meta(min_length=1)]
-    given: Annotated[dict[str, Any], Meta(description="A partial event; the schema's defaults complete it.")]
-    expect: ExpectSpec
+    given: Annotated[
+        dict[str, Any] | msgspec.UnsetType, Meta(description="A partial event; the schema's defaults complete it.")
+    ] = msgspec.UNSET
+    expect: ExpectSpec = ExpectSpec()
+    steps: Annotated[list[StepSpec], Meta(description="Several events, one after the other, with state.")] = []
+    turns: Annotated[list[TurnSpec], Meta(description="A conversation through the whole proxy.")] = []
+    protocols: Annotated[
+        list[WireName], Meta(description="Of a transcript: what the client speaks; played in each. Default: all four.")
+    ] = []
+    stream: Annotated[bool | None, Meta(description="Of a transcript: streamed or not; default: both.")] = None
+    snapshot: Annotated[
+        bool, Meta(description="Compare with what was kept beside the file; `policy test --update` keeps it anew.")
+    ] = False
+
+    @property
+    def events(self) -> list[tuple[tuple[str | int, ...], dict[str, Any], ExpectSpec]]:
+        """Its events, each with where it stands in the test, and what is expected of it; none of a transcript."""
+        if self.turns:
+            return []
+        if self.steps:
+            return [(("steps", index), each.given, each.expect) for index, each in enumerate(self.steps)]
+        return [((), self.given, self.expect)] if isinstance(self.given, dict) else []
 
 
 class PolicySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.actions.params import seconds
 from engine.diagnostics import LexgateError, Where
 from engine.language import ConditionError, Env, Names, compile_expression
 from engine.language.shell import DEFAULT_TOOLS, ShellTools
@@ -16,9 +17,10 @@ from .compile import CheckedPolicy, PolicySource, check_file, join, link_checked
 from .context import UNKNOWN, UNLIMITED, Catalogue
 from .given import complete_event, misfit_in_words
 from .names import FileNames
-from .record import op_record
+from .record import RECOVERIES, op_record
 from .ruleset import Event, RuleSet, Stage
-from .spec import CaseSpec, ExpectSpec
+from .spec import CaseSpec, ExpectSpec, StepSpec
+from .standing import Standing
 
 TEST_FACTS: Final = Facts(seed="test")
 
@@ -46,6 +48,8 @@ class CaseResult(msgspec.Struct, frozen=True):
     error: str = ""
     event: Event | None = None
     decision: Decision | None = None
+    seen: tuple[tuple[Event, Decision], ...] = ()
+    """Every event of the test and what was decided of it; `event` and `decision` are the last of them."""
 
     @property
     def passed(self) -> bool:
@@ -68,6 +72,7 @@ def run_tests(
     return tuple(
         _result(plain, rules, case, plain.places.get(f"tests/{index}", Where(plain.source.file)), scope, shell_tools)
         for index, case in enumerate(plain.spec.tests)
+        if not case.turns  # a conversation needs the whole proxy: `policy test` plays it
     )
 
 
@@ -126,16 +131,59 @@ def _result(
     shell_tools: ShellTools,
 ) -> CaseResult:
     result = CaseResult(policy.spec.policy, case.name, where)
+    if not case.steps:
+        given = case.given if isinstance(case.given, dict) else {}
+        return _met(result, rules, StepSpec(given=given, expect=case.expect), scope, shell_tools, None)
+    standing = Standing()
+    for number, step in enumerate(case.steps, 1):
+        standing.now += lapse(step.after)
+        for time in range(step.times):
+            result = _met(result, rules, step, scope, shell_tools, standing)
+            if not result.passed:
+                again = f", time {time + 1}" if step.times > 1 else ""
+                return _at_step(result, f"step {number}{again}: ")
+    return result
+
+
+def lapse(after: float | str) -> float:
+    """How long something takes, in seconds; 0 is no time. Raises LinkError."""
+    return float(after) if isinstance(after, int | float) and after == 0 else seconds(after)
+
+
+def _met(
+    result: CaseResult,
+    rules: RuleSet,
+    step: StepSpec,
+    scope: Callable[[], Names],
+    shell_tools: ShellTools,
+    standing: Standing | None,
+) -> CaseResult:
+    """The result with one more event decided; where there is a standing, with what it remembers."""
     try:
-        event = complete_event(case.given, shell_tools)
+        event = complete_event(step.given, shell_tools)
     except (msgspec.ValidationError, ValueError) as wrong:
         return msgspec.structs.replace(result, error=misfit_in_words(wrong))
+    facts = TEST_FACTS
+    if standing is not None:
+        event = standing.met(event, step.given)
+        facts = standing.facts(rules, event, f"test/{len(result.seen)}")
     try:
-        decision = judge(rules, event, trace=True)
+        decision = judge(rules, event, facts, trace=True)
     except TrialError as wrong:
         return msgspec.structs.replace(result, error=str(wrong), event=event)
-    found = tuple(mismatches(case.expect, decision, policy.spec.policy, rules, scope))
-    return msgspec.structs.replace(result, mismatches=found, event=event, decision=decision)
+    if standing is not None:
+        decision = standing.settled(decision, event)
+    found = tuple(mismatches(step.expect, decision, result.policy, rules, scope))
+    seen = (*result.seen, (event, decision))
+    return msgspec.structs.replace(result, mismatches=found, event=event, decision=decision, seen=seen)
+
+
+def _at_step(result: CaseResult, which: str) -> CaseResult:
+    return msgspec.structs.replace(
+        result,
+        error=which + result.error if result.error else "",
+        mismatches=tuple(msgspec.structs.replace(each, what=which + each.what) for each in result.mismatches),
+    )
 
 
 def mismatches(
@@ -169,6 +217,8 @@ def mismatches(
         ("code", expect.code, effect.code if isinstance(effect, Block) else None),
         ("status", expect.status, effect.status if isinstance(effect, Block) else None),
         ("route", expect.route, decision.route.plan if decision.route is not None else None),
+        ("recovery", expect.recovery, [RECOVERIES[type(each)] for each in decision.recovery]),
+        ("skips", expect.skips, decision.skip is not None),
     )
     for what, wanted_value, got_value in said:
         if wanted_value is not None and wanted_value != got_value:

@@ -191,7 +191,6 @@ WRONG = [
     ("exceptions: [{rule: p/r, reason: '', expires: 2027-01-31}]", 3, 34, "it must not be empty", ""),
     ("exceptions: [{rule: p/r, reason: x, expires: soon}]", 3, 46, '"soon" is not written as it should be', ""),
     ("exceptions: [{rule: p/r, reason: x, expires: 2027-01-31, when: {}}]", 3, 64, "any, all and not", ""),
-    ("tests: [{name: t, expect: {}}]", 3, 9, "the key 'given' is missing", ""),
     ("tests: [{name: t, given: {}, expect: {verdict: blok}}]", 3, 48, '"blok" is not possible here', "'block'"),
     (
         "tests: [{name: t, given: {}, expect: {outcomes: {r: matches}}}]",

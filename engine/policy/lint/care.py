@@ -36,8 +36,7 @@ def untested(subject: Subject) -> Iterator[Diagnostic]:
     """
     spec = subject.spec
     named: set[str] = set()
-    for case in spec.tests:
-        expect = case.expect
+    for expect in (each for case in spec.tests for _, _, each in case.events):
         named |= {expect.by or "", *(expect.rules or ()), *(expect.shadow or ()), *(expect.outcomes or ())}
     for index, rule in enumerate(spec.rules):
         if rule.id not in named and f"{spec.policy}/{rule.id}" not in named:

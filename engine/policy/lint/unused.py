@@ -46,7 +46,7 @@ def _used(subject: Subject) -> set[tuple[str, str]]:
 
 def _tested(subject: Subject) -> Iterator[Node]:
     for case in subject.spec.tests:
-        for text in case.expect.event or {}:
+        for text in (text for _, _, expect in case.events for text in expect.event or {}):
             try:
                 yield parse(text)
             except ConditionError:
