@@ -1,4 +1,4 @@
-"""The guide to writing policies: every policy in it loads without findings, and its tests pass."""
+"""The guides to writing policies and to adding features: every policy in them loads without findings, and its tests pass."""
 
 import re
 from datetime import date
@@ -11,11 +11,15 @@ from engine.policy.lint import examine
 from engine.policy.sources import PolicySet
 from engine.policy.trial import run_tests
 
-GUIDE = Path(__file__).parents[2] / "docs" / "writing-policies.md"
+DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = [
-    block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    block
+    for guide in ("writing-policies", "adding-features")
+    for block in re.findall(
+        r"^```yaml\n(.*?)^```$", (DOCS / f"{guide}.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     if block.startswith("version:")
-]  # fmt: skip
+]
 TODAY = date(2026, 11, 22)
 
 
