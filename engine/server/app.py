@@ -9,6 +9,7 @@ import structlog
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.plugins import PluginProtocol
 from litestar.types import ASGIApp
 
 from engine import __version__
@@ -118,6 +119,14 @@ def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Await
     return guard
 
 
+class _Pages(Litestar):
+    """Pages that need no model library: by itself Litestar imports each that is installed, pydantic's takes 9 MB."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return plugins
+
+
 def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> Edge:
     """The ASGI application of a configuration. Where no rules can be served, its lifespan fails and `failure` says why.
 
@@ -153,7 +162,7 @@ def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> E
         finally:
             await live.close()
 
-    pages = Litestar(
+    pages = _Pages(
         route_handlers=[healthz, readyz, metrics, policy_status, models, model],
         openapi_config=None,
         exception_handlers={HTTPException: _problem_page, Exception: _broken_page},

@@ -72,7 +72,10 @@ def child(
     """Run `python ARGUMENTS...` until the block ends. It must print `ready PORT` on standard output within `within` s."""
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})},  # as installed, where all is compiled
     )
     try:
         pin(core, process.pid)
