@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.model.effects import Budget
 from engine.passage.spending import meter_of
 from engine.world.store import base as store
 from tests.support.anthropic_mock import AnthropicMock
@@ -32,6 +33,7 @@ def standing(lexgate: Lexgate, id: str = "b", key: str = "") -> store.Standing:
     """Of the budget of one rule, from the store itself."""
     steps = lexgate.live.current.by_name[f"p/{id}"].steps
     meter = next(iter(steps[0].action.run(steps[0].params, _moment(key))))
+    assert isinstance(meter, Budget)
     kept = meter_of(f"p/{id}", meter, lexgate.house.world.clock())
 
     async def read() -> store.Standing:
