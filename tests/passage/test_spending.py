@@ -43,10 +43,11 @@ rules:
 """
 PRICES = {"m": Price(input=10, output=100), "dear": Price(input=20, output=200, reasoning=400)}
 SLOTS = 3
+LOCAL = Caller()
 
 
-def rules() -> RuleSet:
-    compiled = compile_policies([PolicySource("p.yaml", POLICY)])
+def rules(policy: str = POLICY) -> RuleSet:
+    compiled = compile_policies([PolicySource("p.yaml", policy)])
     assert compiled.ruleset is not None, compiled.diagnostics
     return compiled.ruleset
 
@@ -54,13 +55,13 @@ def rules() -> RuleSet:
 class Worker:
     """One process: its own judges over the store that all share."""
 
-    def __init__(self, kept: store.Store, clock: Callable[[], float]) -> None:
+    def __init__(self, kept: store.Store, clock: Callable[[], float], policy: str = POLICY) -> None:
         settings = Settings(prices=PRICES)
         self.world = World(settings, kept, Backends({}, ()), Metrics(), Outbound(settings.outbound), clock=clock)
-        self.reading = reading_of(rules())
+        self.reading = reading_of(rules(policy))
 
-    def judge(self, exchange: Exchange, model: str, number: int) -> Judge:
-        view = View(exchange, Caller(), self.world.clock(), DEFAULT_TOOLS)
+    def judge(self, exchange: Exchange, model: str, number: int, caller: Caller = LOCAL) -> Judge:
+        view = View(exchange, caller, self.world.clock(), DEFAULT_TOOLS)
         judge = Judge(self.reading, view, self.world)
         view.taken = Taken("sandbox", model, number)
         return judge
