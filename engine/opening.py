@@ -37,6 +37,7 @@ from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps, Store
 from engine.world.store.watch import WatchedStore
 from engine.world.tokenizers import open_tokenizers
+from engine.world.usage import SPACE as USAGE
 from engine.world.world import key_refusals
 
 UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
@@ -47,6 +48,7 @@ UPSTREAM_PATHS: Final[Mapping[str, Codec]] = {
 }
 """What the sandbox is asked at, below its base."""
 
+_USAGE: Final = Cap(per_owner=200_000, in_all=2_000_000)
 _JSON: Final = b"application/json"
 _EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
@@ -83,6 +85,7 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
             raise
     routes = Routes(settings)
     world.discover(routes.discovered)
+    world.usage.start()
     return House(world, routes, DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
 
 
@@ -117,7 +120,7 @@ def _recorder(settings: Settings) -> Recorder:
 
 
     used = Cap(per_owner=Caps().records, in_all=Caps().records)
-    spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: used}
+    spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: used, USAGE: _USAGE}
     return await open_store(_store_url(settings), caps=Caps(spaces=spaces))
 
 

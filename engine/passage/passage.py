@@ -31,6 +31,7 @@ from engine.policy.ruleset import POLICY_ERROR
 from engine.world.http.base import Headers
 from engine.world.metrics import StreamEnd
 from engine.world.store import base as store
+from engine.world.usage import Who
 
 
 class Passage:
@@ -192,6 +193,12 @@ class Passage:
         exchange, taken = self.view.exchange, self.view.taken
         seconds = self.world.clock() - self.view.now
         self.world.metrics.answered(exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds)
+        self.world.usage.asked(self._who(), status)
+
+    def _who(self) -> Who:
+        """Whose use this is, for those who read of it later."""
+        caller, taken = self.view.caller, self.view.taken
+        return Who(caller.id, caller.team or "", taken.model or self.view.exchange.model, taken.backend)
 
     def bill(self, usage: Usage | None) -> None:
         """Count what an attempt used. One that does not say it has no known cost."""
@@ -203,6 +210,7 @@ class Passage:
             cost = self.world.prices.cost(taken.model, taken.backend, usage)
             if cost is not None:
                 self.world.metrics.spent(taken.backend, taken.model, float(cost))
+            self.world.usage.used(self._who(), usage.input, usage.output, None if cost is None else float(cost))
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         self.judge.cost = None if self.cost is None else float(self.cost)
 

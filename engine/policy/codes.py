@@ -92,6 +92,7 @@ _SET: Final[Mapping[int, str]] = {
     441: "a command is declared twice, or not as it can be",
     442: "a rule waits for a command that no file declares",
     443: "a command is declared, and no rule answers it",
+    450: "a revision is pinned, so that a changed set waits",
 }
 
 _PATTERNS: Final[Mapping[int, str]] = {

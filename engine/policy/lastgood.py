@@ -4,8 +4,10 @@ Only texts are kept. What they are granted, and what a pack's overrides are, is 
 that a right that was taken away does not come back with an old file.
 """
 
+import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +62,40 @@ def keep(folder: Path, revision: str, origins: Mapping[str, tuple[int, Sequence[
         kept.append(KeptOrigin(name, rules, tuple(files)))
     _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(Manifest(revision, tuple(kept))), indent=2))
     _sweep(folder, {_stored(each.sha256) for one in kept for each in one.files})
+
+
+def keep_earlier(
+    folder: Path, revision: str, origins: Mapping[str, tuple[int, Sequence[PolicySource]]], most: int
+) -> None:
+    """Keep a set beside the last good one, under its own revision, and forget the oldest beyond `most`. Raises OSError."""
+    place = _earlier(folder)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep(place / revision, revision, origins)
+    for old in _by_age(folder)[most:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def earlier_revisions(folder: Path | None) -> tuple[str, ...]:
+    """The revisions that were kept so, the newest first."""
+    return tuple(each.name for each in _by_age(folder)) if folder is not None else ()
+
+
+def earlier_folder(folder: Path | None, revision: str) -> Path | None:
+    """Where a revision is kept; None where it is not. It is looked up, never made a path of: people type it."""
+    known = {each.name: each for each in _by_age(folder)} if folder is not None else {}
+    return known.get(revision)
+
+
+def _earlier(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.earlier")
+
+
+def _by_age(folder: Path) -> list[Path]:
+    found = []
+    for path in _earlier(folder).glob(f"*/{MANIFEST}"):
+        with contextlib.suppress(OSError):  # another worker has just removed it
+            found.append((path.stat().st_mtime, path.parent))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def kept_manifest(folder: Path) -> Manifest | None:

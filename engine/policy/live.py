@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.diagnostics import ConfigurationError, Diagnostic, Where, note, warning
+from engine.diagnostics import ConfigurationError, Diagnostic, LexgateError, Where, note, warning
 from engine.diagnostics import error as diagnose
 
 from . import lastgood
@@ -26,7 +26,15 @@ from .watch import Watch
 
 RETRY_AFTER: Final = 30.0
 """Seconds after which a set is tried again that the compiler process died over."""
+_UNPIN: Final = "an operator pinned it; when that ends, the files are in force as they are then"
+EARLIER: Final = 5
+"""Sets before the one in force that can be pinned: in memory, and beside the last good set on disk."""
 _SHOWN: Final = 20
+
+
+class UnknownRevision(LexgateError):
+    """The revision is not among those that are kept, or what is kept of it does not load any more."""
+
 
 OnSwap = Callable[[RuleSet, RuleSet, tuple[str, ...]], None]
 """Called with the old set (at the start an empty one), the new set, and the names of the rules enforced no longer."""
@@ -94,6 +102,10 @@ class Live:
         self.current = RuleSet(())
         self.swaps = 0
         self.last_attempt: Attempt | None = None
+        self.pinned = ""
+        """The revision that stays in force whatever becomes of the files; "": none."""
+        self._earlier: dict[str, tuple[RuleSet, _Served]] = {}
+        """Sets that were in force, and the one that is; the newest last."""
         self._recipe = recipe
         self._last_good = last_good
         self._watching = watching
@@ -165,6 +177,46 @@ class Live:
         assert attempt is not None, "an attempt without a last answer is never unchanged"
         return attempt
 
+    async def pin(self, revision: str) -> None:
+        """Put a set in force that was before, and keep it there until `unpin`. Raises UnknownRevision."""
+        async with self._one_at_a_time:
+            if revision != self.current.revision:
+                found = self._earlier.get(revision) or await asyncio.to_thread(self._from_disk, revision)
+                if found is None:
+                    raise UnknownRevision(f"the revision '{revision}' is not kept here; kept are: {self._kept_words()}")
+                rules, served = found
+                await asyncio.to_thread(self._prepare, rules)
+                self._swap(rules, msgspec.structs.replace(served, loaded_at=self._clock(), restored=False))
+                await self._keep()
+            self.pinned = revision
+
+    async def unpin(self) -> Attempt:
+        """Let the files decide again, as they are now."""
+        self.pinned = ""
+        return await self.reload_now()
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Revisions that can be pinned, the newest first; the one in force is not among them."""
+        kept = dict.fromkeys((*reversed(self._earlier), *lastgood.earlier_revisions(self._last_good)))
+        return tuple(each for each in kept if each != self.current.revision)[:EARLIER]
+
+    def _kept_words(self) -> str:
+        return ", ".join(self.earlier) or "none"
+
+    def _from_disk(self, revision: str) -> tuple[RuleSet, _Served] | None:
+        """A set of which only the files are kept, judged by today's configuration."""
+        folder = lastgood.earlier_folder(self._last_good, revision)
+        manifest = lastgood.kept_manifest(folder) if folder is not None else None
+        if folder is None or manifest is None:
+            return None
+        found = lastgood.kept_set(folder, manifest, self._recipe.origins)
+        compiler = Compiler()
+        answer = compiler.judge(Order(self._recipe), found) if found is not None else None
+        if answer is None or not answer.sound:
+            return None
+        return self._built(answer, compiler, restored=False)
+
     async def next_attempt(self) -> Attempt:
         """Wait for the next attempt to end, whatever comes of it."""
         waiting: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
@@ -219,6 +271,9 @@ class Live:
 
     async def _take_over(self, answer: Answer, began: float) -> Attempt:
         """Put a sound set in force: build what is new of it, then swap one reference."""
+        if self.pinned and answer.revision != self.current.revision:
+            held = note(450, f"the revision {self.pinned} is pinned: this set waits", self._recipe.where, _UNPIN)
+            return self._conclude(answer.revision, began, (*answer.diagnostics, held))
         if answer.revision == self.current.revision:
             self._served = msgspec.structs.replace(self._served, origins=answer.origins, restored=False)
             return self._conclude(answer.revision, began, answer.diagnostics)
@@ -236,14 +291,17 @@ class Live:
 
     def _install(self, answer: Answer, compiler: Compiler, *, restored: bool) -> None:
         """Put the first set in force, from a compiler of this process."""
+        rules, served = self._built(answer, compiler, restored=restored)
+        self._prepare(rules)
+        self._swap(rules, served)
+
+    def _built(self, answer: Answer, compiler: Compiler, *, restored: bool) -> tuple[RuleSet, _Served]:
         checked = {policy.source.digest: policy for policy in answer.checked}
         parts = {
             digest: Part(checked[digest].source, checked[digest].spec.policy, compiler.linked(digest))
             for digest in answer.files
         }
-        rules = unite(parts, answer.revision)
-        self._prepare(rules)
-        self._swap(rules, _Served(parts, answer.origins, self._clock(), restored))
+        return unite(parts, answer.revision), _Served(parts, answer.origins, self._clock(), restored)
 
     def _swap(self, rules: RuleSet, served: _Served) -> tuple[str, ...]:
         """INVARIANT: `current` is replaced whole, and by nothing else than this line."""
@@ -251,6 +309,10 @@ class Live:
         self.current = rules
         self._served = served
         self.swaps += 1
+        self._earlier.pop(rules.revision, None)
+        self._earlier[rules.revision] = (rules, served)
+        if len(self._earlier) > EARLIER + 1:
+            del self._earlier[next(iter(self._earlier))]
         now = enforced(rules)
         removed = tuple(name for name in enforced(old) if name not in now)
         if self._on_swap is not None:
@@ -308,6 +370,7 @@ class Live:
         }
         try:
             await asyncio.to_thread(lastgood.keep, self._last_good, self.current.revision, origins)
+            await asyncio.to_thread(lastgood.keep_earlier, self._last_good, self.current.revision, origins, EARLIER + 1)
         except OSError as problem:
             message = f"the last good set cannot be kept: {problem.strerror or problem}"
             help = "a restart with a broken file will not serve until this folder can be written"
@@ -336,6 +399,8 @@ class Live:
             "loaded_at": self._served.loaded_at,
             "serving_last_good": self.serving_last_good,
             "restored_from_disk": self._served.restored,
+            "pinned": self.pinned,
+            "earlier": list(self.earlier),
             "swaps": self.swaps,
             "policies": sorted(self.current.policies),
             "rules": by_mode(self._served.parts),

@@ -10,7 +10,6 @@ from litestar import Litestar, MediaType, Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.plugins import PluginProtocol
-from litestar.types import ASGIApp
 
 from engine import __version__
 from engine.codecs.base import Problem
@@ -20,23 +19,31 @@ from engine.passage.replies import House
 from engine.policy.live import Attempt, Live
 from engine.policy.recipe import recipe_of
 from engine.policy.ruleset import RuleSet
-from engine.server.door import personal_problem
+from engine.server.admin import audited, make_admin
+from engine.server.admin_docs import STYLE_HASH
+from engine.server.door import ADMIN, personal_problem
 from engine.server.edge import Edge
 from engine.server.models_pages import model, models, problem_response
 from engine.server.paths import google_path
 from engine.server.speakers import codec_of
+from engine.server.together import fleet_of
 from engine.settings import Loaded
 from engine.settings.model import Settings
 from engine.world.crew import Crew
+from engine.world.fleet import Fleet
 from engine.world.http.base import Headers
 from engine.world.metrics import CONTENT_TYPE, Metrics
+from engine.world.store.base import StoreDown
 
 _LOG: Final = structlog.get_logger("lexgate")
 _PAGE_HEADERS: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; frame-ancestors 'none'".encode(),
+    ),
 ]
 
 
@@ -62,11 +69,17 @@ async def metrics(state: State) -> Response[bytes]:
     return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
-@get("/policy/status", media_type=MediaType.JSON, sync_to_thread=False)
-def policy_status(state: State) -> Response[bytes]:
-    """Which rules are in force, from which sources, and what is wrong with those that are not."""
+@get("/policy/status", media_type=MediaType.JSON)
+async def policy_status(state: State) -> Response[bytes]:
+    """Which rules are in force, from which sources, what is wrong with those that are not, and who else serves what."""
     live: Live = state.edge.live
     status = {"version": __version__, **live.status(), "store": state.edge.house.world.store_status()}
+    fleet: Fleet | None = state.fleet()
+    if fleet is not None:
+        with contextlib.suppress(StoreDown):  # `store` says it
+            members = await fleet.members()
+            revisions = {each.revision for each in members if not each.leaving}
+            status |= {"processes": members, "agree": revisions <= {live.current.revision}}
     return Response(msgspec.json.encode(status), media_type=MediaType.JSON)
 
 
@@ -94,7 +107,9 @@ def _broken_page(request: Request[Any, Any, Any], error: Exception) -> Response[
     return problem_response(request, problem)
 
 
-def guarded(app: ASGIApp, settings: Settings) -> Callable[[Any, Any, Any], Awaitable[None]]:
+def guarded(
+    app: Callable[[Any, Any, Any], Awaitable[None]], settings: Settings
+) -> Callable[[Any, Any, Any], Awaitable[None]]:
     """The pages behind the door of personal mode (no foreign host, no web page of another site), with safe headers."""
 
     async def guard(scope: Any, receive: Any, send: Any) -> None:
@@ -135,6 +150,7 @@ def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> E
     settings = loaded.settings
     metrics_of_process = Metrics(__version__)
     recipe = recipe_of(loaded)
+    together: list[Fleet] = []
     workers = crew(metrics_of_process) if crew is not None else None
 
     @contextlib.asynccontextmanager
@@ -154,8 +170,13 @@ def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> E
             try:
                 if workers is not None:
                     await workers.start()
+                if settings.server.mode == "team" or workers is not None:
+                    together.append(fleet_of(edge, house, live, workers.number if workers is not None else 0))
+                    await together[0].start()
                 yield house, live
             finally:
+                for fleet in together:
+                    await fleet.close()
                 if workers is not None:
                     await workers.close()
                 await house.aclose()
@@ -168,7 +189,16 @@ def make_app(loaded: Loaded, crew: Callable[[Metrics], Crew] | None = None) -> E
         exception_handlers={HTTPException: _problem_page, Exception: _broken_page},
         logging_config=None,
     )
-    edge = Edge(guarded(pages, settings), opened)
+
+    async def rest(scope: Any, receive: Any, send: Any) -> None:
+        app = admin if admin is not None and scope["path"].startswith(ADMIN) else pages
+        await app(scope, receive, send)
+
+    edge = Edge(guarded(rest, settings), opened)
+    # In personal mode there is none: what runs on this machine is what the rules govern.
+    in_team = settings.server.mode == "team"
+    admin = audited(make_admin(edge, lambda: together[0]), edge) if in_team else None
+    pages.state.fleet = lambda: together[0] if together else None
     pages.state.edge = edge
     pages.state.metrics = metrics_of_process
     pages.state.crew = workers

@@ -118,7 +118,7 @@ def _within(address: str, networks: Sequence[str]) -> bool:
 PAGES: Final = {"/healthz": "healthz", "/readyz": "readyz", "/metrics": "metrics", "/policy/status": "status"}
 """The pages of operators, with the names by which `server.open` opens them."""
 
-_ADMIN: Final = "/admin/"
+ADMIN: Final = "/admin/"
 _CALLERS: Final = ("/v1/", "/v1beta/", "/v1alpha/")
 """Where the wire protocols live: for who asks models, and for nobody else."""
 
@@ -178,7 +178,7 @@ def _misplaced(scope: MutableMapping[str, Any], is_admin: bool, codec: Codec | N
         return _nothing_here(scope) if "//" in path or "/../" in path or "\\" in path else None
     if not _is_plain(scope) or "//" in path or "/../" in path:
         return _nothing_here(scope)
-    if path in PAGES or path.startswith(_ADMIN):
+    if path in PAGES or path.startswith(ADMIN):
         return None if is_admin else NOT_ADMIN
     return None if path == "/" else _nothing_here(scope)
 
@@ -207,7 +207,10 @@ def denied_problem(denied: Denied) -> Problem:
 
 def denied_answer(denied: Denied, scope: MutableMapping[str, Any], codec: Codec | None) -> tuple[Headers, bytes]:
     """The headers and the body of a refusal, in the shape that the client can read; they tell nothing of the inside."""
-    body = (codec or codec_of(scope["path"], scope["headers"])).encode_problem(denied_problem(denied))
+    if codec is None and scope["path"].startswith(ADMIN):
+        body = msgspec.json.encode({"code": denied.code, "message": denied.message, "help": ""})
+    else:
+        body = (codec or codec_of(scope["path"], scope["headers"])).encode_problem(denied_problem(denied))
     headers: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     if denied.challenge is not None:
         error = f', error="{denied.challenge}"' if denied.challenge else ""

@@ -57,6 +57,8 @@ class Metrics:
     def __init__(self, version: str = "", *, clock: Callable[[], float] = time.time) -> None:
         self.in_flight = 0
         """Exchanges that have begun and not ended; the server counts up and down."""
+        self.compared: Callable[[str, str, str], None] = lambda _rule, _would, _did: None
+        """Told of every rule in shadow that matched: its verdict, and the one that was enforced."""
         self._version = version
         self._clock = clock
         self._started = clock()
@@ -159,6 +161,7 @@ class Metrics:
                 self._errors.add(outcome.rule, phase)
             if outcome.mode is Mode.SHADOW and outcome.outcome is OutcomeKind.MATCHED:
                 self._decisions.add(phase, _VERDICTS[outcome.verdict], outcome.rule, "shadow")
+                self.compared(outcome.rule, _VERDICTS[outcome.verdict], _VERDICTS[decision.verdict])
 
     def tool_call(self, fate: ToolFate) -> None:
         self._tool_calls.add(fate)

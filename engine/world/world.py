@@ -18,6 +18,7 @@ from .metrics import Metrics
 from .outbound import Outbound
 from .prices import Prices
 from .store.base import Store
+from .usage import Usage
 
 from .recorder import Recorder
 _STOCK: Final = 1536
@@ -51,6 +52,8 @@ class World:
         self.estimates = estimates or Estimates()
         self.timer = time.perf_counter_ns
         self.recorder = recorder
+        self.usage = Usage(store, lambda: self.clock())
+        metrics.compared = self.usage.compared
         self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
         self._said_unpriced: set[tuple[str, str]] = set()
         self._said_budgets: set[tuple[str, str]] = set()
@@ -152,6 +155,7 @@ class World:
         if self._discovery is not None:
             await self._discovery.aclose()
         await self.backends.aclose()
+        await self.usage.close()
         if self.audit is not None:
             await self.audit.close()
         await self.store.close()
