@@ -110,9 +110,16 @@ class Passage:
             self.judge.steered[rule] = self.judge.steered.get(rule, 0) + 1
         self.judge.reasks_left -= 1
         self.world.metrics.reasked(self.view.taken.backend)
-        turn = refused_turn(governor.said(), thoughts or _unsigned(governor.said("reasoning")), refusal.results)
+        thoughts = thoughts or _unsigned(governor.said("reasoning"), self._asked_in())
+        turn = refused_turn(governor.said(), thoughts, refusal.results)
         self.turns += turn
         return replace(sent, messages=(*sent.messages, *turn), body=None)
+
+    def _asked_in(self) -> Protocol:
+        """The protocol in which the last attempt was made."""
+        backend = self.world.backends.by_name.get(self.view.taken.backend)
+        own = self.codec.protocol
+        return (backend.protocol_for(own) if backend is not None else None) or own
 
     async def keep_hidden_turn(self, governor: Governor) -> None:
         """What the client did not see is kept until it re-sends what it did see."""
@@ -251,8 +258,9 @@ class Passage:
         )
 
 
-def _unsigned(thought: str) -> Sequence[Part]:
-    return (Part(kind="reasoning", text=thought),) if thought else ()
+def _unsigned(thought: str, issuer: Protocol) -> Sequence[Part]:
+    """A thought that nothing proves goes back in the protocol that it came in, and in no other."""
+    return (Part(kind="reasoning", text=thought, issuer=issuer),) if thought else ()
 
 
 def refused_late(block: Block) -> Failure:

@@ -19,6 +19,7 @@ _CANONICAL: Final[Mapping[str, str]] = {"stop_sequences": "stop"}
 _ON_THE_WIRE: Final[Mapping[str, str]] = {canonical: field for field, canonical in _CANONICAL.items()}
 
 _ALTERED: Final = ALTERED.encode()
+_CLEARS_THINKING: Final = "clear_thinking_20251015"
 
 
 def _refused(message: str, param: str | None = None) -> BadRequest:
@@ -153,7 +154,41 @@ def encode_request(exchange: Exchange) -> bytes:
     if exchange.stream != (wire.get("stream") is True):
         encoded["stream"] = exchange.stream
     _write_tools(encoded, wire, exchange.tools)
+    thinking = encoded.get("thinking")
+    if isinstance(thinking, dict) and thinking.get("type") == "enabled" and _is_unthought(encoded["messages"]):
+        _think_no_more(encoded)
     return encode_json(encoded)
+
+
+def _is_unthought(messages: Sequence[Any]) -> bool:
+    """Whether the newest results answer calls in front of which no thinking stands.
+
+    With a budget of thinking "a final `assistant` message must start with a thinking block". Where another provider made
+    that turn, or a rule changed what was thought in it, there is none that would be taken.
+    """
+    for message in reversed(messages):
+        blocks = [block for block in _content_of(message) if isinstance(block, dict)]
+        kinds = [block.get("type") for block in blocks]
+        if message.get("role") == "assistant":
+            return "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking")
+        if "tool_result" not in kinds:
+            return False
+    return False
+
+
+def _content_of(message: Any) -> Sequence[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else ()
+
+
+def _think_no_more(encoded: dict[str, Any]) -> None:
+    """Ask without thinking, and without what may be asked with thinking alone."""
+    encoded["thinking"] = {"type": "disabled"}
+    managed = encoded.get("context_management")
+    edits = managed.get("edits") if isinstance(managed, dict) else None
+    if isinstance(managed, dict) and isinstance(edits, list):
+        left = [edit for edit in edits if not (isinstance(edit, dict) and edit.get("type") == _CLEARS_THINKING)]
+        encoded["context_management"] = {**managed, "edits": left}
 
 
 def _write_params(encoded: dict[str, Any], wire: Mapping[str, Any], after: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from engine.codecs.text_pairs import paired
 from engine.model.exchange import Answer, Choice, Exchange, Part, ToolCall
 
 from .fields import inner, listed, text_of
-from .parts import call_field, decode_parts, encode_call, encode_part, without_results
+from .parts import SKIPS_VALIDATION, call_field, decode_parts, encode_call, encode_part, without_results
 from .usage import decode_usage, encode_usage
 
 _CANONICAL: Final[Mapping[str, str]] = {
@@ -29,9 +29,6 @@ _ON_THE_WIRE: Final[Mapping[str, str]] = {
     "length": "MAX_TOKENS",
     "content_filter": "SAFETY",
 }
-
-SKIPS_VALIDATION: Final = "skip_thought_signature_validator"
-"""Google's value for a call whose own signature is not there (API guide, "Thought signatures")."""
 
 QUOTES: Final = ("citationMetadata", "logprobsResult")
 """Fields of a candidate that spell its text, or tell by characters where it was taken from."""
@@ -165,8 +162,8 @@ def encode_parts(parts: Sequence[Part], calls: Sequence[ToolCall], came: Sequenc
         said = encode_part(part)
         if said is not None:
             ordered.append((last, said))
-    for call in calls:
-        ordered.append((places.get(id(call.wire), len(came)), encode_call(call)))
+    for number, call in enumerate(calls):
+        ordered.append((places.get(id(call.wire), len(came)), encode_call(call, first=not number)))
     ordered.sort(key=lambda each: each[0])
     kept = {id(call.wire) for call in calls}
     gone = [wire for wire in came if call_field(wire) and id(wire) not in kept]

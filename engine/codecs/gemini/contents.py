@@ -180,9 +180,9 @@ def _pieces(message: Message, names: Mapping[str, str]) -> Iterator[tuple[Any, A
     for part in message.parts:
         yield part.wire, encode_part(part)
     last = message.parts[-1].wire if message.parts else None
-    for call in message.tool_calls:
+    for place, call in enumerate(message.tool_calls):
         # A call of our own, or one that was put back, follows what is said before it.
-        yield call.wire if call.wire is not None else last, encode_call(call)
+        yield call.wire if call.wire is not None else last, encode_call(call, first=not place)
 
 
 def _withheld(group: Sequence[Message], whole: Sequence[Mapping[str, Any]]) -> bool:

@@ -10,9 +10,9 @@ from engine.codecs.translation.reasoning import budget_of, effort_of, nearest
 from engine.codecs.translation.schemas import Dialect, adapted, tool_schema
 from engine.model.exchange import Exchange, Media, Message, Part, Protocol, Tool, ToolCall
 
-from .answer import SKIPS_VALIDATION
 from .contents import decode_contents, decode_system
 from .models import Model, model_of
+from .parts import SKIPS_VALIDATION
 from .results import ERROR, OUTPUT
 
 replace = msgspec.structs.replace

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from engine.codecs.json_text import encode_json
-from engine.model.exchange import Part, ToolCall
+from engine.model.exchange import Part, Protocol, ToolCall
 
 from .fields import get, inner, snake, spelled, text_of
 
@@ -16,6 +16,9 @@ PartKind = Literal["text", "reasoning", "refusal", "image", "audio", "file", "op
 
 MADE: Final = "lexgate-call-"
 """Ids of our own begin so: Gemini may leave a call without one, and rules and results need one. They stay inside."""
+
+SKIPS_VALIDATION: Final = "skip_thought_signature_validator"
+"""Google's value for a call whose own signature is not there (API guide, "Thought signatures")."""
 
 CALLS: Final = ("functionCall", "executableCode", "toolCall")
 """What a model may want done: by the client, by the provider's interpreter, by the provider's other tools."""
@@ -109,6 +112,8 @@ def encode_part(part: Part) -> dict[str, Any] | None:
     if not isinstance(wire, dict):
         if part.kind not in ("text", "refusal", "reasoning") or not part.text:
             return None
+        if part.issuer not in (None, Protocol.GEMINI):
+            return None  # another provider's thought, which was put back into the history
         return {"text": part.text, "thought": True} if part.kind == "reasoning" else {"text": part.text}
     if part.kind not in ("text", "reasoning") or part.text == wire.get("text"):
         return wire
@@ -126,13 +131,18 @@ def with_text(wire: dict[str, Any], text: str) -> dict[str, Any] | None:
     return {**wire, "text": text} if text or signed else None
 
 
-def encode_call(call: ToolCall) -> dict[str, Any]:
-    """The part that says a call; an id of our own is not told."""
+def encode_call(call: ToolCall, *, first: bool = False) -> dict[str, Any]:
+    """The part that says a call; an id of our own is not told.
+
+    The first call of a turn that another provider's model made has Google's value for that, in what a client re-sends
+    and in what is put back into its history: newer models refuse one without a signature.
+    """
     field = call_field(call.wire)
     if not field:
         id = {} if is_made(call.id) or not call.id else {"id": call.id}
-        signature = {"thoughtSignature": call.signature} if call.signature else {}
-        return {"functionCall": {**id, "name": call.name, "args": call.args}, **signature}
+        signature = call.signature or (SKIPS_VALIDATION if first else "")
+        made = {"functionCall": {**id, "name": call.name, "args": call.args}}
+        return {**made, "thoughtSignature": signature} if signature else made
     wire: dict[str, Any] = call.wire
     before = decode_call(wire, 0)
     if before.arguments == call.arguments and before.name == call.name:

@@ -269,7 +269,7 @@ class Writer:
         call = self._calls.pop((opened.choice, opened.index))
         arguments = "".join(call.fragments)
         whole = ToolCall(id=opened.id, name=opened.name, arguments=arguments, kind=opened.kind, wire=opened.wire)
-        return encode_call(whole)
+        return encode_call(whole, first=not opened.index)
 
     def _waiting(self, number: int) -> list[CallOpened]:
         """The calls of a choice that have come, and have not gone out."""

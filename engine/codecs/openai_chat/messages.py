@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from engine.codecs.json_text import encode_json
-from engine.model.exchange import Message, Part, ToolCall
+from engine.model.exchange import Message, Part, Protocol, ToolCall
 
 PartKind = Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
 
@@ -314,7 +314,9 @@ def _write_parts(encoded: dict[str, Any], parts: Sequence[Part], before: Sequenc
 
 
 def _beside(parts: Sequence[Part], kind: str) -> str:
-    return "".join(part.text for part in parts if part.kind == kind and not _in_content(part))
+    """What stands beside the content; not what a provider of another protocol thought."""
+    own = (None, Protocol.OPENAI_CHAT)
+    return "".join(part.text for part in parts if part.kind == kind and part.issuer in own and not _in_content(part))
 
 
 def _encode_content(parts: Sequence[Part], as_list: bool) -> Any:

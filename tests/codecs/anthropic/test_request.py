@@ -546,3 +546,28 @@ def test_what_rules_take_away_leaves_a_request_that_the_provider_takes(
     after = encoded(exchange)
     refusal = refusal_of(after)
     assert refusal is None or "at least one message" in refusal or "'system' message must follow" in refusal
+
+
+@pytest.mark.parametrize("signature", [ALTERED, signature_of("Hm.")], ids=["altered", "signed"])
+def test_where_the_thought_in_front_of_answered_calls_is_gone_it_is_asked_without_thinking(signature: str) -> None:
+    """Anthropic would refuse it with a budget; what clears earlier thinking would be refused without."""
+    used = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {}}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": signature}
+    clears, other = {"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}
+    request = {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 2048,
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "context_management": {"edits": [clears, other]},
+        "messages": [
+            {"role": "user", "content": "Go."},
+            {"role": "assistant", "content": [thought, used]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "a"}]},
+        ],
+    }
+    exchange = CODEC.decode_request(json.dumps(request).encode(), id="x", headers={})
+    sent = json.loads(CODEC.encode_request(replace(exchange, body=None)))
+    assert refusal_of(sent) is None
+    thinks = signature != ALTERED
+    assert sent["thinking"]["type"] == ("enabled" if thinks else "disabled")
+    assert sent["context_management"]["edits"] == ([clears, other] if thinks else [other])

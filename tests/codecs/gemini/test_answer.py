@@ -77,7 +77,13 @@ def test_an_answer_of_our_own_has_a_candidate() -> None:
         "candidates": [
             {
                 "content": {
-                    "parts": [{"text": "So."}, {"functionCall": {"id": "call_1", "name": "bash", "args": {"a": 1}}}],
+                    "parts": [
+                        {"text": "So."},
+                        {
+                            "functionCall": {"id": "call_1", "name": "bash", "args": {"a": 1}},
+                            "thoughtSignature": "skip_thought_signature_validator",
+                        },
+                    ],
                     "role": "model",
                 },
                 "finishReason": "STOP",

@@ -144,7 +144,10 @@ def test_an_answer_of_our_own_is_whole(array: bool) -> None:
     assert parts_of(out) == [
         {"text": "Hm.", "thought": True},
         {"text": "So"},
-        {"functionCall": {"id": "call_1", "name": "bash", "args": {"command": "ls"}}},
+        {
+            "functionCall": {"id": "call_1", "name": "bash", "args": {"command": "ls"}},
+            "thoughtSignature": "skip_thought_signature_validator",
+        },
     ]
     last = documents(out)[-1]
     assert last["candidates"][0]["finishReason"] == "STOP"

@@ -44,3 +44,11 @@ def house(providers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
             return running[policy]
 
         yield under
+
+
+@pytest.fixture(autouse=True)
+def every_answer_is_asked_for(providers: dict[str, Provider[Any]]) -> Iterator[None]:
+    """No answer is left for the next test, and none was left by this one where it passed."""
+    yield
+    left = [answer for provider in providers.values() for answer in provider.unused()]
+    assert not left, "an answer was not asked for"

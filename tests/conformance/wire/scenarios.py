@@ -17,13 +17,13 @@ LOOK: Final = ("call_look", "read", '{"path":"a.txt"}')
 _CODENAMES: Final = r"patterns: {codenames: {bluefalcon: '(?i)\bbluefalcon\b'}}"
 
 
-def _policy(*rules: str, sets: str = "") -> str:
+def policy_of(*rules: str, sets: str = "") -> str:
     return "\n".join(["version: 1", "policy: matrix", sets, "rules:", *(f"  - {rule}" for rule in rules)])
 
 
-def _on_wipe(action: str) -> str:
+def on_wipe(action: str) -> str:
     when = "any(tool.shell.commands[?program == ''rm''])"
-    return _policy(f"{{id: no-wipe, phase: tool_call, match: {{tool: bash}}, when: '{when}', actions: [{action}]}}")
+    return policy_of(f"{{id: no-wipe, phase: tool_call, match: {{tool: bash}}, when: '{when}', actions: [{action}]}}")
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -185,7 +185,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "no rule": Scenario("nothing is changed, in two turns with thinking and tools", "", _nothing_changes),
     "redact in": Scenario(
         "the provider gets neither prompt nor result with the word",
-        _policy(
+        policy_of(
             "{id: in, phase: request, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}",
             "{id: results, phase: tool_result, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}",
             sets=_CODENAMES,
@@ -195,49 +195,51 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "redact out": Scenario(
         "the client does not get the word, which came in pieces",
-        _policy("{id: out, phase: text, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}", sets=_CODENAMES),
+        policy_of(
+            "{id: out, phase: text, actions: [{redact: {patterns: codenames, mask: '[name]'}}]}", sets=_CODENAMES
+        ),
         _redacts_out,
         _decided("text changed out"),
     ),
     "block": Scenario(
         "the SDK raises its exception for 400, nothing is sent",
-        _policy("{id: closed, phase: request, actions: [{block: {message: Closed today.}}]}"),
+        policy_of("{id: closed, phase: request, actions: [{block: {message: Closed today.}}]}"),
         _blocks,
         _decided("request block closed"),
     ),
     "respond": Scenario(
         "the answer is the rule's, nothing is sent",
-        _policy("{id: closed, phase: request, actions: [{respond: {message: Closed today.}}]}"),
+        policy_of("{id: closed, phase: request, actions: [{respond: {message: Closed today.}}]}"),
         _responds,
         _decided("request respond closed"),
     ),
     "steer": Scenario(
         "the model is asked again, the client sees the second call alone",
-        _on_wipe(f"{{steer: {{message: '{MESSAGE}'}}}}"),
+        on_wipe(f"{{steer: {{message: '{MESSAGE}'}}}}"),
         _steers,
         _decided("tool_call steer no-wipe"),
     ),
     "steer, second turn": Scenario(
         "with thinking on, the provider gets its refused turn back with ids and signatures",
-        _on_wipe(f"{{steer: {{message: '{MESSAGE}'}}}}"),
+        on_wipe(f"{{steer: {{message: '{MESSAGE}'}}}}"),
         _steers_and_goes_on,
         _decided("tool_call steer no-wipe"),
     ),
     "rewrite arguments": Scenario(
         "the client gets the rule's arguments in the place of the model's",
-        _on_wipe("{rewrite_args: {args: {command: ls}}}"),
+        on_wipe("{rewrite_args: {args: {command: ls}}}"),
         _rewrites,
         _decided("tool_call changed no-wipe"),
     ),
     "drop call": Scenario(
         "the client gets the other call, and the end of a turn where none is left",
-        _on_wipe("{drop: {}}"),
+        on_wipe("{drop: {}}"),
         _drops,
         _decided("tool_call drop no-wipe"),
     ),
     "drop tool": Scenario(
         "the provider is not offered the tool",
-        _policy("{id: no-shell, phase: request, actions: [{drop_tools: {names: [bash]}}]}"),
+        policy_of("{id: no-shell, phase: request, actions: [{drop_tools: {names: [bash]}}]}"),
         _does_not_offer,
         _decided("request changed no-shell"),
     ),
