@@ -92,7 +92,7 @@ class Quotas:
         self._warnings: dict[str, str] = {}
 
     def note(self, rule: str, meter: Meter, standing: store.Standing, now: float) -> float | None:
-        """The state of a meter after it was charged; answers the share that is used where it is time to warn."""
+        """The state of a meter after it was charged; answers the share that is spent where it is time to warn."""
         match meter:
             case Take(of=of) if of in _IN_HEADERS:
                 left = Left(standing.limit, standing.remaining, standing.reset_after)
@@ -100,7 +100,7 @@ class Quotas:
                 if known is None or left.remaining * known.limit < known.remaining * left.limit:
                     self._left[of] = left
             case Budget(warn_at=float() as share, limit=limit):
-                used = 1 - standing.remaining / limit
+                used = (limit - standing.remaining - standing.reserved) / limit
                 if used >= share:
                     end = _moment(ends(meter.window, meter.zone, now))
                     words = f"{shown(limit, meter.of)} {_per(meter)}; renews {end}"
