@@ -38,9 +38,9 @@ serve: $(VENV)/.runtime ## serve the quick start on 127.0.0.1:8000 (EXAMPLE=exam
 test: $(VENV)/.dev ## run the tests
 	@$(BIN)/python -m pytest -n 2 -m "not slow and not clients"
 
-test-clients: $(VENV)/.dev ## talk through Lexgate with the OpenAI client for Node (needs node and npm)
+test-clients: $(VENV)/.dev ## drive coding agents and the clients for Node through Lexgate (needs node and npm)
 	@npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel error
-	@$(BIN)/python -m pytest -m clients tests/clients
+	@$(BIN)/python -m pytest -n 2 -m clients tests/clients
 
 test-slow: $(VENV)/.dev ## kills, edits under load, a soak (LEXGATE_SOAK_REQUESTS=1000000 for a longer one)
 	@$(BIN)/python -m pytest -m slow --timeout 3600 --durations 0 -rP
