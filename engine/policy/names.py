@@ -31,6 +31,8 @@ Locate = Callable[[Path], Where]
 Inside = Callable[[Path, int, int], Where]
 
 _SHOWN: Final = 12
+_REFINED: Final[Mapping[str, int]] = {"must be a literal": 212, "bad network": 218, "bad pattern": 501}
+"""What a literal argument can be wrong in, by the words of whoever compiles it."""
 
 
 def listed(names: Sequence[str]) -> str:
@@ -100,7 +102,7 @@ class FileNames:
 
     def _wrong_condition(self, wrong: ConditionError, path: Path) -> None:
         number = {"syntax": 201, "unknown-function": 209, "invalid-arity": 210, "unknown-name": 213, "cycle": 408}.get(
-            wrong.kind, 211
+            wrong.kind, next((number for said, number in _REFINED.items() if said in wrong.message), 211)
         )
         message, _, help = wrong.message.partition("; ")
         where = self.inside(path, wrong.start, max(wrong.end, wrong.start + 1))

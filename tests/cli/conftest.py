@@ -58,10 +58,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
     """Runs `policy ARGS`; `stdin` is what it reads, `columns` how wide the terminal is."""
     for name in ("LEXGATE_CONFIG", "LEXGATE_DEBUG", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
     def ran(*args: str, stdin: str = "", columns: int = 80) -> Ran:
         monkeypatch.setenv("COLUMNS", str(columns))

@@ -13,7 +13,7 @@ from engine.policy.schema import policy_schema
 from engine.settings import settings_schema
 
 from .actions import actions_page
-from .codes import codes_page
+from .codes import codes_page, lint_pages
 from .configuration import configuration_page
 from .events import events_page
 from .functions import functions_page
@@ -55,4 +55,5 @@ def generated() -> dict[str, str]:
     found = {schema_file(name): schema_text(name) for name in SCHEMAS}
     found |= {f"docs/reference/{name}.md": make() for name, make in PAGES.items()}
     found |= {f"docs/packs/{name}": text for name, text in pack_pages().items()}
+    found |= lint_pages()
     return found | {"docs/translation.md": translation_page()}

@@ -21,6 +21,18 @@ def impossible_tests(subject: Subject) -> Iterator[Diagnostic]:
 
     It fails whatever the rules say, and a policy whose own test fails does not go live. The event's fields are those of
     its phase; the rules are those of the file, by their short or their full name.
+
+    Example:
+        rules:
+          - {id: stop, phase: request, match: {model: "gpt-5"}, actions: [block: "No."]}
+        tests:
+          - {name: it stops, given: {request: {modle: gpt-5}}, expect: {by: stop}}  # <--
+
+    Use instead:
+        rules:
+          - {id: stop, phase: request, match: {model: "gpt-5"}, actions: [block: "No."]}
+        tests:
+          - {name: it stops, given: {request: {model: gpt-5}}, expect: {by: stop}}
     """
     for index, case in enumerate(subject.spec.tests):
         kinds = ["given"] if isinstance(case.given, dict) else []

@@ -15,6 +15,19 @@ def unanswered_commands(subject: Subject) -> Iterator[Diagnostic]:
     """W443: a command that the file declares, and that none of its rules of phase `command` waits for.
 
     Whoever writes it is told that it does nothing. Write a rule for it, or remove it.
+
+    Example:
+        commands:
+          define:
+            hello: {description: Say hello.}  # <--
+        rules: []
+
+    Use instead:
+        commands:
+          define:
+            hello: {description: Say hello.}
+        rules:
+          - {id: hello, phase: command, match: {command: hello}, actions: [respond: "Hello."]}
     """
     declared = subject.spec.commands
     if declared is None:
@@ -35,6 +48,20 @@ def undeclared_commands(subject: Subject) -> Iterator[Diagnostic]:
     """W442: a rule of a file that declares commands waits for one that it does not declare.
 
     The rule can never match: most often the name is misspelled, or it is an alias. Rules see the command's own name.
+
+    Example:
+        commands:
+          define:
+            hello: {description: Say hello.}
+        rules:
+          - {id: hello, phase: command, match: {command: [hello, helo]}, actions: [respond: "Hello."]}  # <--
+
+    Use instead:
+        commands:
+          define:
+            hello: {description: Say hello.}
+        rules:
+          - {id: hello, phase: command, match: {command: hello}, actions: [respond: "Hello."]}
     """
     declared = subject.spec.commands
     if declared is None:

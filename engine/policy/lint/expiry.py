@@ -15,6 +15,18 @@ def expired_exceptions(subject: Subject) -> Iterator[Diagnostic]:
 
     The rule is enforced again for those whom it excepted, since the day after `expires`. Remove the exception, or give
     it a new day and a new reason.
+
+    Example:
+        rules:
+          - {id: stop, phase: request, match: {model: "gpt-5"}, actions: [block: "No."]}
+        exceptions:
+          - {rule: stop, match: {caller: bot}, reason: OPS-1, expires: 2020-01-31}  # <--
+
+    Use instead:
+        rules:
+          - {id: stop, phase: request, match: {model: "gpt-5"}, actions: [block: "No."]}
+        exceptions:
+          - {rule: stop, match: {caller: bot}, reason: OPS-1, expires: 2099-01-31}
     """
     for index, each in enumerate(subject.spec.exceptions):
         try:

@@ -14,6 +14,12 @@ def empty_lists(subject: Subject) -> Iterator[Diagnostic]:
 
     A list is any-of, so an empty one matches nobody and nothing: the rule is never applied. Leave the key out, where
     everything is meant. A set that is empty is not said: whoever configures it may want that.
+
+    Example:
+        match: {model: []}  # <--
+
+    Use instead:
+        match: {model: [gpt-5]}
     """
     spec = subject.spec
     yield from _empty(subject, spec.scope, ("scope",))

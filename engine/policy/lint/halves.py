@@ -19,6 +19,17 @@ def redaction_without_twin(subject: Subject) -> Iterator[Diagnostic]:
 
     Rules of phase `request` see the system prompt and the messages, but no tool results: what a tool reads from a file
     would still reach the model. Add a rule of phase `tool_result` with the same patterns.
+
+    Example:
+        patterns: {keys: {short: 'key-[a-z]{20}'}}
+        rules:
+          - {id: a, phase: request, actions: [redact: {patterns: keys}]}  # <--
+
+    Use instead:
+        patterns: {keys: {short: 'key-[a-z]{20}'}}
+        rules:
+          - {id: a, phase: request, actions: [redact: {patterns: keys}]}
+          - {id: b, phase: tool_result, actions: [redact: {patterns: keys}]}
     """
     covered = {
         key for rule, name, written, _ in subject.steps() if _redacts(name) and rule.phase is Phase.TOOL_RESULT
@@ -38,6 +49,13 @@ def tools_without_guard(subject: Subject) -> Iterator[Diagnostic]:
 
     A model may call a tool that it was not offered, and an agent may run it. Add a rule of phase `tool_call` with a
     verdict: `drop`, `steer` or `block`.
+
+    Example:
+        actions: [drop_tools: {names: [bash]}]  # <--
+
+    Use instead:
+        - {id: a, phase: request, actions: [drop_tools: {names: [bash]}]}
+        - {id: b, phase: tool_call, match: {tool: bash}, actions: [drop: {}]}
     """
     guarded = any(
         rule.phase is Phase.TOOL_CALL and name in ACTIONS and ACTIONS[name].kind is Kind.VERDICT

@@ -16,6 +16,12 @@ def unknown_roles(subject: Subject) -> Iterator[Diagnostic]:
 
     Such a rule matches nobody, and such an `unless` excepts nobody: most often the name is misspelled. Nothing is said
     where the roles are not known.
+
+    Example:
+        match: {role: admn}  # <--
+
+    Use instead:
+        match: {role: admin}
     """
     known = subject.catalogue.roles
     if known is None:

@@ -29,6 +29,14 @@ def lifted_by_the_client(subject: Subject) -> Iterator[Diagnostic]:
 
     The user agent, the headers and the session are the client's word: whoever wants to be rid of the rule sends what
     lifts it. Rest it on what the proxy knows: `caller.id`, `caller.team`, `caller.roles`, `caller.key`.
+
+    Example:
+        when: request.stream
+        unless: request.headers."x-bypass" == 'yes'  # <--
+
+    Use instead:
+        when: request.stream
+        unless: contains(caller.roles, 'admin')
     """
     guards = {rule.id for rule in subject.spec.rules if _guards(rule)}
     help = "rest it on caller.id, team, roles or key, which the proxy has checked"

@@ -14,6 +14,17 @@ def unused_names(subject: Subject) -> Iterator[Diagnostic]:
 
     It is either left over, or the rule that should use it says something else, which is the worse case. A definition
     that only unused definitions use is unused too. Remove it, or use it.
+
+    Example:
+        sets:
+          small: [gpt-5-mini]  # <--
+        rules: []
+
+    Use instead:
+        sets:
+          small: [gpt-5-mini]
+        rules:
+          - {id: a, phase: request, match: {model: {$set: small}}, actions: [block: "No."]}
     """
     spec, used = subject.spec, _used(subject)
     for section, kind, what in _DECLARED:
@@ -46,7 +57,7 @@ def _used(subject: Subject) -> set[tuple[str, str]]:
 
 def _tested(subject: Subject) -> Iterator[Node]:
     for case in subject.spec.tests:
-        for text in (text for _, _, expect in case.events for text in expect.event or {}):
+        for text in case.expect.event or {}:
             try:
                 yield parse(text)
             except ConditionError:
