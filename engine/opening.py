@@ -67,10 +67,10 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         workers = settings.server.workers
         audit = open_free(open_log, path, workers) if workers > 1 else open_log(path)
         metrics.watch_audit(audit)
-    outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
-    estimates = Estimates(open_tokenizers())
     recorder = _recorder(settings)
     metrics.watch_recorder(recorder)
+    outbound = Outbound(settings.outbound, count=lambda rule, result: metrics.notified(rule, str(result)))
+    estimates = Estimates(open_tokenizers())
     backends = open_backends(settings, Sandbox, key_refusals(metrics))
     world = World(settings, store, backends, metrics, outbound, audit, estimates=estimates, recorder=recorder)
     registry = Registry(store, lambda: world.clock(), world.random_bytes, beacon := _beacon(settings))
@@ -86,13 +86,10 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
     routes = Routes(settings)
     world.discover(routes.discovered)
     world.usage.start()
+    world.watch_health()
     return House(world, routes, DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
 
 
-async def _open_store(settings: Settings) -> Store:
-    sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
-    hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
-    by_id = Cap(per_owner=settings.responses.entries, in_all=settings.responses.entries)
 def _recorder(settings: Settings) -> Recorder:
     """What records exchanges; it opens nothing before the first of them."""
     record = settings.record
@@ -119,6 +116,10 @@ def _recorder(settings: Settings) -> Recorder:
     )
 
 
+async def _open_store(settings: Settings) -> Store:
+    sessions = Cap(per_owner=settings.limits.sessions, in_all=settings.limits.sessions)
+    hidden = Cap(per_owner=settings.steer.entries, in_all=settings.steer.entries)
+    by_id = Cap(per_owner=settings.responses.entries, in_all=settings.responses.entries)
     used = Cap(per_owner=Caps().records, in_all=Caps().records)
     spaces = {"chains": sessions, "hidden": hidden, "responses": by_id, USED: used, USAGE: _USAGE}
     return await open_store(_store_url(settings), caps=Caps(spaces=spaces))

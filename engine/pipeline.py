@@ -90,7 +90,7 @@ async def _reply(passage: Passage) -> Reply:
         sent = await _with_hidden_turns(passage) if steered else passage.view.exchange
         if passage.incoming.counts:
             return await counted(passage, sent, plan)
-        attempts = Attempts(plan, passage.judge, passage.codec, passage.incoming.headers, passage.world)
+        attempts = Attempts(plan, passage.judge, passage.codec, passage.incoming.headers, passage.world, passage.bill)
         if passage.view.exchange.stream:
             return await streamed_answer(passage, sent, attempts)
         return await whole_answer(passage, sent, attempts)
@@ -221,17 +221,36 @@ async def _routed(passage: Passage) -> Plan:
     decision = await passage.judge.judge(Phase.ROUTE) if passage.judge.has(Phase.ROUTE) else None
     routes = passage.house.routes
     if decision is None or decision.route is None:
-        asked = passage.view.exchange.model
-        plan = routes.for_model(asked)
-        return plan if routes.default and asked in routes.default_models else _within_reach(passage, plan)
+        return _by_model(passage)
     chosen = decision.route
+    if chosen.optional:
+        return _optional(passage, chosen.plan)
     if chosen.fixed:
         return routes.plan(chosen.plan)
-    plan = routes.chosen(chosen.plan)
+    plan = routes.chosen(chosen.plan, passage.view.session.vars)
     if plan.name:
         passage.incoming.grant.admit_route(plan.name)
         return plan
     return _within_reach(passage, plan)
+
+
+def _optional(passage: Passage, text: str) -> Plan:
+    """A route that a policy names by its own lists; where it is not configured, the one of the model. Raises NotServed."""
+    routes = passage.house.routes
+    try:
+        return routes.chosen(text)
+    except NotServed as missing:
+        if routes.misses(text):
+            help = "name it in `routes`, or switch the rule off"
+            passage.world.log.warning("route passed over", route=text, reason=str(missing), help=help)
+        return _by_model(passage)
+
+
+def _by_model(passage: Passage) -> Plan:
+    """The plan of the model that the client asked for. Raises NotServed, OutOfScope."""
+    routes, asked = passage.house.routes, passage.view.exchange.model
+    plan = routes.for_model(asked)
+    return plan if routes.default and asked in routes.default_models else _within_reach(passage, plan)
 
 
 def _within_reach(passage: Passage, plan: Plan) -> Plan:
@@ -241,7 +260,7 @@ def _within_reach(passage: Passage, plan: Plan) -> Plan:
     """
     grant, exchange = passage.incoming.grant, passage.view.exchange
     if grant is not EVERYTHING:
-        for leg in plan.legs:
+        for leg in plan.leaves:
             grant.admit_attempt(leg.backend, with_model(leg, exchange.model).model)
     return plan
 

@@ -164,8 +164,8 @@ class Plan:
 
     @property
     def fixed(self) -> bool:
-        """Whether the policy's author alone chose it."""
-        return self.text.constant is not None
+        """Whether the policy's author alone chose it: a template of names in the file reads nothing of the event."""
+        return not any(template.reads for template in self.text.templates)
 
 
 class Seconds(float):

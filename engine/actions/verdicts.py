@@ -62,10 +62,11 @@ def block(params: BlockParams, moment: Moment) -> Iterator[Effect]:
     yield Block(params.message(moment.event, moment.env), params.status, params.code)
 
 
-@action(Phase.COMMAND, Phase.REQUEST, Phase.RESPONSE, kind=Kind.VERDICT)
+@action(Phase.COMMAND, Phase.REQUEST, Phase.ERROR, Phase.RESPONSE, kind=Kind.VERDICT)
 def respond(params: RespondParams, moment: Moment) -> Iterator[Effect]:
     """Answer in the model's place, streaming or not, as the client asked; no model is asked.
 
+    In `error` it is the answer to a request that a backend failed on.
     Example: `respond: {message: "Deployments are frozen until Monday."}`.
     """
     yield Respond(params.message(moment.event, moment.env))

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,14 +16,15 @@ from engine import documents
 from engine.diagnostics import ConfigurationError, UsageError, suggestion
 from engine.model.decision import Decision
 from engine.model.effects import Block, Respond, Steer, VerdictKind
+from engine.model.legs import Considered
 from engine.model.phases import Phase
 from engine.policy.compile import compile_policies
 from engine.policy.given import complete_event
-from engine.policy.record import DecisionRecord, Subject, op_record, record_of
+from engine.policy.record import RECOVERIES, DecisionRecord, Subject, attempt_record, op_record, record_of
 from engine.policy.ruleset import Event, RuleSet
 from engine.policy.sources import PolicySet
 from engine.policy.trial import TEST_FACTS, judge
-from engine.proving.explain import Explained, explain
+from engine.proving.explain import Explained, explain, legs
 from engine.rendering import visible
 
 from .output import CONFIG, console, named_sets, output_format, print_json
@@ -59,7 +61,9 @@ def command(
     decision = judge(rules, document, trace=True)
     if output == "json":
         record = _record(decision, document, rules)
-        print_json({"verdict": record["verdict"], "by": record["by"], **record})
+        routed = legs(document, decision, policy_set.catalogue)
+        attempts = {"attempts": [attempt_record(each) for each in routed[1]]} if routed is not None else {}
+        print_json({"verdict": record["verdict"], "by": record["by"], **record, **attempts})
         return
     found = explain(checked, rules, document, decision, policy_set.catalogue)
     out = console()
@@ -70,7 +74,7 @@ def command(
             out.print()
     if not found:
         out.print(f"no rule is of phase {decision.phase.value}")
-    _print_decision(out, decision, found)
+    _print_decision(out, decision, found, legs(document, decision, policy_set.catalogue))
 
 
 def _compiled(paths: tuple[Path, ...], config: Path | None) -> tuple[PolicySet, RuleSet, Any]:
@@ -121,7 +125,9 @@ def _check_rule(rule: str | None, rules: RuleSet, phase: Phase) -> None:
     raise UsageError(f"there is no rule '{rule}'" + (f"; {near}" if near else ""))
 
 
-def _print_decision(out: Console, decision: Decision, found: list[Explained]) -> None:
+def _print_decision(
+    out: Console, decision: Decision, found: list[Explained], routed: tuple[str, Sequence[Considered]] | None
+) -> None:
     style = "bold green" if decision.verdict is VerdictKind.ALLOW else "bold red"
     line = Text.assemble("verdict  ", (str(decision.verdict), style))
     if decision.by:
@@ -137,8 +143,15 @@ def _print_decision(out: Console, decision: Decision, found: list[Explained]) ->
     for each in found:
         if each.outcome.verdict is not VerdictKind.ALLOW and each.rule.name != decision.by:
             _print_below(out, f"{each.rule.name}: {each.why}", "dim")
-    if decision.route is not None:
-        out.print(Text(f"route    {decision.route.plan}"))
+    if decision.recovery:
+        out.print(Text(f"recovery {', else '.join(RECOVERIES[type(each)] for each in decision.recovery)}"))
+    if decision.skip is not None:
+        out.print(Text(f"skipped  {visible(decision.skip.reason)}"))
+    if routed is not None:
+        plan, considered = routed
+        out.print(Text(f"route    {plan}"))
+        for leg in considered:
+            out.print(Text.assemble(_INDENT, (leg.leg, "bold"), f"  {leg.fate}", (f"  {visible(leg.why)}", "dim")))
     title = "patch".ljust(len(_INDENT))
     for outcome in decision.outcomes:
         for op in map(op_record, outcome.patch):

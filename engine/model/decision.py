@@ -13,7 +13,9 @@ from .effects import (
     ObserveEffect,
     Op,
     Patch,
+    Recovery,
     SetHeader,
+    SkipLeg,
     StateEffect,
     VerdictEffect,
     VerdictKind,
@@ -91,6 +93,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[Outcome, ...] = ()
     effects: tuple[Patch | SetHeader | Conceal, ...] = ()
     route: ChooseRoute | None = None
+    recovery: tuple[Recovery, ...] = ()
+    """What becomes of a failed attempt: the steps of one rule, of which the first that is possible is taken."""
+    skip: SkipLeg | None = None
     spends: tuple[Spend, ...] = ()
     shadow_spends: tuple[Spend, ...] = ()
     """What meters in shadow would take; each has a counter of its own, and refuses nobody."""

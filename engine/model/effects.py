@@ -101,10 +101,42 @@ class ChooseRoute(msgspec.Struct, frozen=True):
     """Which backends are tried: the compact string of a plan, or `@name`.
 
     One that is not `fixed` was made of what the event says: it may be a model's name, and must be in the caller's scope.
+    An `optional` one was made of names in the policy: where there is no such route or model, it is passed over.
     """
 
     plan: str
     fixed: bool = True
+    optional: bool = False
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Ask the same leg again after what its backend asked for and `plus`; where that is more than `most`, or would end
+    later than `within` after the exchange began, or it waited `times` already, the rule's next step is taken."""
+
+    most: float = 30.0
+    within: float = 90.0
+    plus: float = 1.0
+    times: int = 5
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Ask the same leg again at once, `times` at most."""
+
+    times: int = 1
+
+
+class FailOver(msgspec.Struct, frozen=True):
+    """Go on with the next leg."""
+
+
+class Surface(msgspec.Struct, frozen=True):
+    """Let the client hear what went wrong, without asking anybody else."""
+
+
+class SkipLeg(msgspec.Struct, frozen=True):
+    """Do not ask this leg."""
+
+    reason: str
 
 
 class Take(msgspec.Struct, frozen=True):
@@ -201,10 +233,20 @@ class Notify(msgspec.Struct, frozen=True):
     body: Any
 
 
+Recovery = Wait | Retry | FailOver | Surface
+"""What becomes of an attempt that failed."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Record the exchange for replay, whatever the sample says."""
+
+
 VerdictEffect = Block | Respond | Drop | Steer
 StateEffect = Remember | Forget | Count | Label
-ObserveEffect = Log | Tag | Metric | Notify
-Effect = Patch | SetHeader | Conceal | VerdictEffect | ChooseRoute | Meter | StateEffect | ObserveEffect
+ObserveEffect = Log | Tag | Metric | Notify | Record
+Effect = (
+    Patch | SetHeader | Conceal | VerdictEffect | ChooseRoute | Recovery | SkipLeg | Meter | StateEffect | ObserveEffect
+)
 
 STRENGTH: Final[Mapping[type, VerdictKind]] = {
     Respond: VerdictKind.RESPOND,
@@ -231,14 +273,6 @@ def applied(event: Mapping[str, Any], ops: Sequence[Op]) -> dict[str, Any]:
 
 
 def written(value: Any, path: Path, op: Op) -> Any:
-Recovery = Wait | Retry | FailOver | Surface
-"""What becomes of an attempt that failed."""
-
-
-class Record(msgspec.Struct, frozen=True):
-    """Record the exchange for replay, whatever the sample says."""
-
-
     """A JSON value with one place below it written, added or removed."""
     step: Any = path[0]
     copy: Any = list(value) if isinstance(value, list | tuple) else dict(value)

@@ -139,11 +139,23 @@ class Result(Section):
     is_error: bool = False
 
 
+class RouteLeg(Section):
+    """One leg of the plan, as far as it was considered."""
+
+    leg: Annotated[str, Meta(description="`backend:model`.")] = ""
+    fate: Annotated[
+        Literal["asked", "answered", "failed", "skipped", "lost", "not reached"],
+        Meta(description="What became of it."),
+    ] = "asked"
+    why: str = ""
+
+
 class Route(Section):
     """The backend plan, once it is chosen."""
 
     name: Annotated[str, Meta(description="The named route, where one was chosen.")] = ""
     plan: Annotated[str, Meta(description="The plan in compact form.")] = ""
+    legs: Annotated[list[RouteLeg], Meta(description="What became of each leg so far, in order.")] = []
 
 
 class Attempt(Section):

@@ -1,127 +1,70 @@
-"""Attempts at an answer: the legs of a plan, one after the other, until a backend begins to answer.
+"""Attempts at an answer: the legs of a plan, one after the other or racing, until a backend begins to answer.
 
-Each leg is asked in its own tongue: the client's protocol where its backend speaks it, else another, translated. Nothing is
-tried again after output began; what went wrong before is said in the client's protocol, with the upstream's own words and
-status where it had any.
+Each leg is asked in its own tongue: the client's protocol where its backend speaks it, else another, translated. What
+becomes of one that fails, rules of phase `error` say; without any the table of statuses does. Nothing is tried again after
+output began; what went wrong before is said in the client's protocol, with the upstream's own words and status where it had
+any.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
-from engine.codecs import CODECS
-from engine.codecs.base import BadAnswer, BadRequest, Codec, Problem
-from engine.codecs.translation.request import UNTRANSLATABLE
-from engine.codecs.translation.tongue import Asked, Native, Tongue, tongue_for
-from engine.diagnostics import LexgateError
-from engine.model.decision import Decision
-from engine.model.effects import Block, Patch, SetHeader
-from engine.model.exchange import Exchange, Usage
-from engine.model.folding import folded, with_header
+from engine.codecs.base import BadAnswer, Codec, Problem
+from engine.codecs.translation.tongue import Native, Tongue
+from engine.model.effects import Block, FailOver, Recovery, Respond, Retry, Surface, Wait
+from engine.model.exchange import Exchange, Protocol, Usage
+from engine.model.legs import Chances, Stage, reason, stages, unfit
 from engine.model.phases import Phase
 from engine.model.plan import Leg, Plan
+from engine.passage.asking import Asking, Begun, Skipped
+from engine.passage.failures import Failure, unreadable
+from engine.passage.instead import made_answer
 from engine.passage.judging import Judge
-from engine.passage.routing import legs_in_order, with_model
+from engine.passage.race import race
+from engine.passage.routing import with_model
+from engine.passage.thinking import thought_of, with_thoughts
 from engine.passage.view import Taken
 from engine.world import World
-from engine.world.backends import Backend
-from engine.world.http.base import (
-    BodyTooLarge,
-    ClientClosed,
-    ConnectFailed,
-    ConnectTimeout,
-    FirstByteTimeout,
-    Headers,
-    IdleTimeout,
-    InvalidRequest,
-    PoolExhausted,
-    Response,
-    TLSFailed,
-    TotalTimeout,
-    TransportError,
-    WriteTimeout,
-)
+from engine.world.http.base import Headers, Response, TransportError
 
-PROBLEM_LIMIT: Final = 1_000_000
-_NEVER_SENT: Final = (
-    ClientClosed,
-    ConnectFailed,
-    ConnectTimeout,
-    InvalidRequest,
-    PoolExhausted,
-    TLSFailed,
-    WriteTimeout,
-)
-_TIMEOUTS: Final = (ConnectTimeout, FirstByteTimeout, IdleTimeout, TotalTimeout, WriteTimeout)
-_FAILS_OVER: Final = frozenset({401, 403, 404, 408, 409, 425, 429})
-_KINDS: Final = {402: "insufficient_quota", 429: "rate_limit_error"}
-"""Of what a rule refuses: the first is what OpenAI says where money is used up."""
-DROPPED: Final = b"x-lexgate-dropped"
-"""The header that names what of a request did not come across to a backend of another protocol."""
+Bill = Callable[[Usage | None, Taken | None], None]
+"""Told what an attempt used whose answer the client does not get."""
 
-DROPPED_LENGTH: Final = 1_000
-_FOREIGN_TO_HEADERS: Final = re.compile(r"[^ -~]")
-"""A field's name is the client's to choose: it must not end a header."""
+_NO_LEG: Final = Problem(status=404, message="The route has no backend.", kind="not_found_error")
+_EXPECTED_OUTPUT: Final = 1_000
+"""Tokens of output by which legs are compared that cost differently."""
 
-_PASSED_FROM_ANY: Final = (b"retry-after",)
-"""Headers that mean the same in every protocol."""
-
-_PASSED_WITH_ERRORS: Final = (
-    b"retry-after",
-    b"x-request-id",
-    b"request-id",
-    b"x-ratelimit-",
-    b"x-should-retry",
-    b"openai-",
-    b"anthropic-",
-)
+__all__ = ["Attempts", "Failure"]
 
 
-class Failure(LexgateError):
-    """No answer. `body` is the upstream's own error answer where it can go on as it came, None where it cannot, or there
-    was none; `answered` says that the upstream gave one."""
+class _Kept(msgspec.Struct):
+    """A leg's turns at one begin: how often it was waited for, and asked again."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        body: bytes | None = None,
-        headers: Headers | None = None,
-        rule: str = "",
-        *,
-        answered: bool = False,
-        fails_over: bool = False,
-    ) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-        self.body = body
-        self.answered = answered or body is not None
-        self.fails_over = fails_over or problem.status >= 500 or problem.status in _FAILS_OVER
-        """Whether another backend may do better: not where the request itself is at fault, but for a protocol."""
-        self.fails_over = self.fails_over or problem.code == UNTRANSLATABLE
-        self.may_have_cost = False
-        """Whether the backend may have worked on what it never answered."""
-        self.rule = rule
-        """The rule that refused it, where one did."""
-        self.headers: Headers = headers or []
+    waits: int = 0
+    retries: int = 0
 
 
 class Attempts:
     """The attempts of one exchange. A re-ask begins with the backend that answered last."""
 
-    def __init__(self, plan: Plan, judge: Judge, codec: Codec, headers: Headers, world: World) -> None:
+    def __init__(
+        self, plan: Plan, judge: Judge, codec: Codec, headers: Headers, world: World, bill: Bill | None = None
+    ) -> None:
         self._plan = plan
         self._judge = judge
         self._codec = codec
-        self._headers = headers
         self._world = world
-        self._legs: Sequence[Leg] = ()
-        self._response: Response | None = None
-        self._asked: Exchange | None = None
-        """What a backend was asked, as long as it is not known what it used."""
-        self._number = 0
-        self._tongues: dict[str, Tongue] = {}
+        self._bill: Bill = bill or (lambda _usage, _taken: None)
+        self._asking = Asking(plan, judge, codec, headers, world)
+        self._stages: Sequence[Stage] | None = None
+        self._current: Begun | None = None
+        """The attempt that answers, as long as it is not known what it used."""
+        self._thoughts: str | None = None
+        self._thought_at = 0
+        self._tries = 0
         self.tongue: Tongue = Native(codec)
         """In which the backend that answered was asked."""
         self.passed_headers: Headers = []
@@ -134,237 +77,256 @@ class Attempts:
         protocol = self._codec.protocol
         return any(
             backend is not None and not backend.speaks(protocol)
-            for backend in (backends.get(leg.backend) for leg in self._plan.legs)
+            for backend in (backends.get(leg.backend) for leg in self._plan.leaves)
         )
 
     async def begin(self, exchange: Exchange) -> Response:
         """The response of the first leg that begins to answer. Raises Failure with the last leg's reason."""
-        if not self._legs:
-            self._legs = tuple(legs_in_order(self._plan, self._world.random()))
+        if self._stages is None:
+            self._stages = self._ordered()
+        if self._plan.thinkers:
+            exchange = await self._with_thoughts(exchange)
+        self._tries = 0
+        place, begun = await self._begun(exchange)
+        self._stages = ((begun.leg,), *self._stages[place + 1 :], *self._stages[:place])
+        self._current = begun
+        self._judge.view.taken = begun.taken
+        self._judge.account = begun.account
+        self.tongue, self.passed_headers = begun.tongue, begun.headers
+        self._asking.answered(begun)
+        return begun.response
+
+    def _ordered(self) -> Sequence[Stage]:
+        if self._plan.kind == "failover" and len(self._plan.legs) == 1 and not self._plan.legs[0].route:
+            return ((self._plan.legs[0],),)
+        world = self._world
+        return tuple(stages(self._plan, Chances(world.random(), world.turn_of, self._price)))
+
+    def _price(self, leg: Leg) -> float | None:
+        view = self._judge.view
+        model = with_model(leg, view.exchange.model).model
+        cost = self._world.prices.worst_case(model, leg.backend, view.count(view.exchange), _EXPECTED_OUTPUT)
+        return None if cost is None else float(cost)
+
+    # -- one stage after the other --
+
+    async def _begun(self, exchange: Exchange) -> tuple[int, Begun]:
+        """The attempt that answers, and the place of its stage. Raises Failure."""
+        assert self._stages is not None
         failure: Failure | None = None
-        for place, leg in enumerate(self._legs):
+        resting: list[tuple[float, int, Leg]] = []
+        alone = len(self._stages) == 1 and len(self._stages[0]) == 1
+        asked = False
+        self._asking.reads_ahead = not alone or self._judge.has(Phase.ERROR)
+        for place, stage in enumerate(self._stages):
+            legs = [leg for leg in stage if self._fits(leg) and (alone or not self._rests(leg, place, resting))]
+            if not legs:
+                continue
+            if asked and self._tries >= self._world.settings.resilience.max_attempts:
+                break
             try:
-                response = await self._try(with_model(leg, exchange.model), exchange)
+                return place, await self._staged(legs, exchange, place)
+            except Skipped:
+                continue
             except Failure as failed:
-                # What a backend said is worth more than that the next one speaks another protocol.
-                failure = failure if failure is not None and failed.problem.code == UNTRANSLATABLE else failed
+                asked = True
+                failure = _worse(failure, failed)
                 if not failed.fails_over:
                     break
-            else:
-                self._legs = (*self._legs[place:], *self._legs[:place])
-                return response
-        raise failure or Failure(Problem(status=404, message="The route has no backend.", kind="not_found_error"))
+        if not asked and resting:
+            # Whoever is left out has to be asked where nobody else is left: what it says is better than what we could.
+            _, place, leg = min(resting, key=lambda each: each[0])
+            return place, await self._staged([leg], exchange, place)
+        raise failure or self._nobody()
 
-    def _tongue_of(self, backend: Backend) -> Tongue:
-        """Made once for each backend, so that it can tell apart the answers that it gives. Raises Failure."""
-        tongue = self._tongues.get(backend.name)
-        if tongue is None:
-            own = self._codec.protocol
-            protocol = backend.protocol_for(own)
-            codec = self._codec if protocol is own else CODECS.get(protocol) if protocol is not None else None
-            found = tongue_for(self._codec, codec, backend.name, backend.fitted) if codec is not None else None
-            if found is None:
-                raise self._unspoken(backend)
-            tongue = self._tongues[backend.name] = found
-        return tongue
+    def _nobody(self) -> Failure:
+        """No leg was fit for the request."""
+        trail = self._asking.trail
+        if any(each.fate == "skipped" and "tokens" in each.why for each in trail):
+            message = f"No backend of the route takes a request of this size: {trail[-1].why}."
+            return Failure(Problem(status=400, message=message, code="context_length_exceeded"), kind="refused")
+        if trail:
+            message = f"Every backend of the route is left out: {trail[-1].why}."
+            return Failure(Problem(status=503, message=message, kind="server_error", code="no_backend"), kind="refused")
+        return Failure(_NO_LEG, kind="refused")
 
-    def _unspoken(self, backend: Backend) -> Failure:
-        message = (
-            f"The backend '{backend.name}' cannot be asked in the protocol of this endpoint ({self._codec.protocol}), and "
-            "no other protocol can carry its requests."
-        )
-        return Failure(Problem(status=400, message=message, code=UNTRANSLATABLE, param="model"))
+    def _fits(self, leg: Leg) -> bool:
+        if leg.backend in self._world.health.drained:
+            self._asking.note(leg, "skipped", "an operator took it out")
+            return False
+        if not (leg.first or leg.max_context):
+            return True
+        view = self._judge.view
+        first = not any(message.role == "assistant" for message in view.exchange.messages)
+        why = unfit(leg, lambda: view.count(view.exchange), first=first)
+        if why:
+            self._asking.note(leg, "skipped", why)
+        return not why
 
-    async def _try(self, leg: Leg, exchange: Exchange) -> Response:
-        backend = self._world.backends.by_name.get(leg.backend)
-        if backend is None:
-            message = f"The route names a backend '{leg.backend}' that is not configured."
-            raise Failure(Problem(status=404, message=message, kind="not_found_error", code="backend_not_found"))
-        tongue = self._tongue_of(backend)
-        self._number += 1
-        self._judge.view.taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan)
-        self._world.metrics.attempted(leg.backend, leg.model)
-        decision = await self._judge.judge_attempt(exchange)
-        if decision is not None:
-            exchange = self._judge.account.limited(_folded(exchange, decision))
-        if leg.model and leg.model != exchange.model:
-            exchange = replace(exchange, model=leg.model, body=None)
-        try:
-            asked = tongue.ask(exchange)
-            self._asked = exchange
-            response = await backend.send(
-                asked.path,
-                asked.body,
-                self._headers,
-                exchange.added_headers,
-                client=None if tongue.native else self._codec.protocol,
-                query=exchange.query,
-            )
-            unfit = _unfit(response)
-            if not unfit and response.status < 400:
-                self._response = response
-                seconds = self._world.clock() - self._judge.view.now
-                self._world.metrics.first_byte(exchange.protocol.value, leg.backend, seconds)
-                self.tongue = tongue
-                self.passed_headers = self._passed(response, tongue, asked)
-                return response
-            failure = (
-                await self._refused(response, tongue)
-                if response.status >= 400
-                else await self._no_answer(response, unfit)
-            )
-        except BadRequest as bad:
-            failure = Failure(bad.problem)
-        except TransportError as error:
-            failure = self.broken(error)
-            failure.may_have_cost = not isinstance(error, _NEVER_SENT)
-        used = self._used(None) if failure.may_have_cost else None
-        self._asked = None
-        self._world.metrics.attempt_failed(leg.backend, failure.problem.code or str(failure.problem.status))
-        await self._judge.release(used)
-        await self._judge_error(failure)
+    def _rests(self, leg: Leg, place: int, resting: list[tuple[float, int, Leg]]) -> bool:
+        """Whether a leg is left out for a while, because another one may do."""
+        world = self._world
+        model = with_model(leg, self._judge.view.exchange.model).model
+        backend = world.backends.by_name.get(leg.backend)
+        until = backend.rests_until if backend is not None else 0.0
+        why = world.health.why_not(leg.backend, model)
+        if not why and until:
+            why = f"its keys rest for another {until - world.clock():.0f} s"
+        if not why:
+            return False
+        self._asking.note(leg, "skipped", why)
+        resting.append((max(until, world.health.rests_until(leg.backend, model)), place, leg))
+        return True
+
+    async def _staged(self, legs: Sequence[Leg], exchange: Exchange, place: int) -> Begun:
+        """One stage. Raises Failure, Skipped."""
+        if len(legs) == 1:
+            return await self._attempted(legs[0], exchange, reason(self._plan, legs[0], place, racing=False))
+
+        async def run(leg: Leg) -> Begun:
+            return await self._attempted(leg, exchange, reason(self._plan, leg, place, racing=True), racing=True)
+
+        return await race(legs, run, self._lost, self._world.sleep)
+
+    async def _lost(self, begun: Begun) -> None:
+        """One that began to answer when another one had won: it is ended, and pays for what it was asked."""
+        await begun.response.aclose()
+        self._asking.lost(begun.leg)
+        self._world.health.left(begun.taken.backend, begun.taken.model)
+        usage = Usage(input=self._judge.view.count(begun.exchange))
+        self._bill(usage, begun.taken)
+        await self._judge.release(usage, begun.account)
+
+    # -- one leg, as long as it is worth it --
+
+    async def _attempted(self, leg: Leg, exchange: Exchange, why: str, *, racing: bool = False) -> Begun:
+        """One leg, waited for and asked again as rules say. Raises Failure, Skipped."""
+        kept = _Kept()
+        while True:
+            self._tries += 1
+            try:
+                return await self._asking.ask(leg, exchange, why, racing=racing, lost=self._bill if racing else None)
+            except Failure as failure:
+                if not failure.tried:
+                    raise
+                answer = await self._recovered(leg, exchange, failure, kept)
+                if answer is not None:
+                    return answer
+
+    async def _recovered(self, leg: Leg, exchange: Exchange, failure: Failure, kept: _Kept) -> Begun | None:
+        """An answer in the backend's place; None where the leg is to be asked again. Raises Failure."""
+        decision = await self._asking.judge_error(leg, exchange, failure)
+        match decision.effect if decision is not None else None:
+            case Respond(message=message) if self._codec.protocol is not Protocol.OPENAI_EMBEDDINGS:
+                return self._asking.instead(leg, exchange, made_answer(self._codec, exchange, message))
+            case Block(message=message, status=status, code=code):
+                problem = Problem(status=status, message=message, kind="server_error", code=code)
+                raise Failure(problem, rule=decision.by if decision is not None else "", kind="refused") from failure
+            case _:
+                pass
+        for step in decision.recovery if decision is not None else ():
+            if await self._stepped(step, failure, kept):
+                return None
         raise failure
 
-    async def _no_answer(self, response: Response, why: str) -> Failure:
-        """What says 200 or 3xx and is no answer of a model."""
-        await response.aclose()
-        backend = self._judge.view.taken.backend
-        self._world.log.warning(
-            "upstream answer unreadable", backend=backend, reason=why, request=self._judge.view.exchange.id
-        )
-        message = f"The backend '{backend}' {why}; is its base_url right?"
-        return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_unreadable"))
+    async def _stepped(self, step: Recovery, failure: Failure, kept: _Kept) -> bool:
+        """Whether the leg is to be asked again; False where this step is not possible. Raises Failure."""
+        left = self._world.settings.resilience.max_attempts - self._tries
+        match step:
+            case Wait(times=times) if left > 0 and kept.waits < times:
+                asked = failure.problem.retry_after
+                seconds = step.plus * 2**kept.waits if asked is None else asked + step.plus
+                elapsed = self._world.clock() - self._judge.view.now
+                if seconds > step.most or elapsed + seconds > step.within:
+                    failure.fails_over = True
+                    return False
+                kept.waits += 1
+                await self._world.sleep(seconds)
+                return True
+            case Retry(times=times) if left > 0 and kept.retries < times:
+                kept.retries += 1
+                return True
+            case FailOver():
+                failure.fails_over = True
+                raise failure
+            case Surface():
+                failure.fails_over = False
+                raise failure
+            case _:
+                failure.fails_over = True
+                return False
 
-    def _passed(self, response: Response, tongue: Tongue, asked: Asked) -> Headers:
-        """The headers of an answer for the client: those of its protocol, or what was lost on the way to another."""
-        if tongue.native:
-            return [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
-        if not asked.dropped:
-            return []
-        self._world.log.info(
-            "request translated with losses",
-            request=self._judge.view.exchange.id,
-            backend=self._judge.view.taken.backend,
-            protocol=tongue.codec.protocol.value,
-            dropped=list(asked.dropped),
-        )
-        return [(DROPPED, _FOREIGN_TO_HEADERS.sub("?", ", ".join(asked.dropped))[:DROPPED_LENGTH].encode())]
+    # -- thinkers --
 
-    async def _refused(self, response: Response, tongue: Tongue) -> Failure:
-        """The upstream's own error, passed on with its status and words; in a form of ours where it spoke another
-        protocol."""
-        body = await response.read(PROBLEM_LIMIT)
-        problem = tongue.problem(response.status, body)
-        passed = _PASSED_WITH_ERRORS if tongue.native else _PASSED_FROM_ANY
-        headers = [each for each in response.headers if each[0].startswith(passed)]
-        fields = dict(response.headers)
-        whole = fields.get(b"content-type", b"").lower().startswith(b"application/json") and not _encoding(fields)
-        if not (tongue.native and whole):
-            return Failure(problem, None, headers, answered=whole)
-        return Failure(problem, body, headers)
+    async def _with_thoughts(self, exchange: Exchange) -> Exchange:
+        """The request with what the first thinker that answers thought of it; asked once an exchange."""
+        if self._thoughts is None:
+            self._thoughts, self._thought_at = "", len(exchange.messages)
+            for leg in self._plan.thinkers:
+                if not self._fits(leg):
+                    continue
+                try:
+                    self._thoughts = await self._thought(leg, exchange)
+                    break
+                except (Failure, Skipped):
+                    continue  # the others answer without
+        return with_thoughts(exchange, self._thoughts, self._thought_at)
 
-    async def _judge_error(self, failure: Failure) -> None:
-        if not self._judge.has(Phase.ERROR):
-            return
-        problem = failure.problem
-        kind = "status" if failure.answered else {502: "connect", 504: "timeout"}.get(problem.status, "status")
-        section = {
-            "status": problem.status if failure.answered else 0,
-            "kind": kind,
-            "retry_after": problem.retry_after or 0.0,
-            "message": problem.message,
-            "elapsed": self._world.clock() - self._judge.view.now,
-        }
-        await self._judge.judge(Phase.ERROR, error=section)
+    async def _thought(self, leg: Leg, exchange: Exchange) -> str:
+        """Raises Failure, Skipped."""
+        asked = replace(exchange, stream=False, body=None)
+        begun = await self._asking.ask(leg, asked, "its thoughts are given to the leg that answers", whole=True)
+        try:
+            answer, _ = begun.tongue.answer(await begun.response.read(0x7FFFFFFF))
+        except BadAnswer as bad:
+            await self._judge.release(None, begun.account)
+            raise self.unreadable(bad) from bad
+        self._asking.answered(begun)
+        self._world.health.ended(begun.taken.backend, begun.taken.model)
+        self._bill(answer.usage, begun.taken)
+        await self._judge.release(answer.usage or Usage(input=self._judge.view.count(asked)), begun.account)
+        return thought_of(answer)
+
+    # -- what becomes of the one that answers --
 
     def broken(self, error: TransportError) -> Failure:
-        """A failure of the connection in the client's terms: 504 for what came too late, 502 for the rest."""
-        backend = self._judge.view.taken.backend
-        self._world.log.warning(
-            "upstream failed",
-            backend=backend,
-            error=type(error).__name__,
-            reason=str(error),
-            request=self._judge.view.exchange.id,
-        )
-        if isinstance(error, _TIMEOUTS):
-            message = f"The backend '{backend}' did not answer in time ({type(error).__name__})."
-            return Failure(Problem(status=504, message=message, kind="server_error", code="upstream_timeout"))
-        if isinstance(error, PoolExhausted | ClientClosed):
-            message = f"All connections to the backend '{backend}' are busy."
-            return Failure(
-                Problem(status=503, message=message, kind="server_error", code="upstream_busy", retry_after=1.0)
-            )
-        if isinstance(error, InvalidRequest):
-            message = f"The request cannot be sent to the backend '{backend}': {error}."
-            return Failure(Problem(status=400, message=message, code="invalid_header"))
-        what = {ConnectFailed: "cannot be reached", TLSFailed: "has a TLS problem", BodyTooLarge: "answered too much"}
-        message = f"The backend '{backend}' {what.get(type(error), 'broke off its answer')} ({type(error).__name__})."
-        return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_failed"))
+        """A failure of the connection, logged, in the client's terms."""
+        return self._asking.broken(error, self._judge.view.taken)
 
     def unreadable(self, bad: BadAnswer) -> Failure:
         """The backend answered what its protocol does not allow."""
-        backend = self._judge.view.taken.backend
-        self._world.log.warning("upstream answer unreadable", backend=backend, reason=str(bad))
-        message = f"The answer of the backend '{backend}' cannot be read: {bad}."
-        return Failure(Problem(status=502, message=message, kind="server_error", code="upstream_unreadable"))
+        taken = self._judge.view.taken
+        self._world.log.warning("upstream answer unreadable", backend=taken.backend, reason=str(bad))
+        self._world.health.failed(taken.backend, taken.model)
+        return unreadable(f"The answer of the backend '{taken.backend}' cannot be read: {bad}.")
 
     async def end(self, usage: Usage | None) -> None:
         """The attempt is over: its reservations are settled on what it used."""
-        self._response = None
+        current = self._current
+        if current is not None and not current.made:
+            self._world.health.ended(current.taken.backend, current.taken.model)
         await self._judge.release(self._used(usage))
 
     async def close(self, used: Usage | None = None) -> None:
         """Whatever happened, no connection and no reservation stays behind; what was used by then is counted."""
-        response, self._response = self._response, None
-        if response is not None:
-            await response.aclose()
+        current = self._current
+        if current is not None:
+            await current.response.aclose()
+            self._world.health.left(current.taken.backend, current.taken.model)
         await self._judge.release(self._used(used))
 
     def _used(self, usage: Usage | None) -> Usage | None:
         """What the attempt used; of one that ended without saying it, about as much; None where nothing was asked."""
-        asked, self._asked = self._asked, None
-        if usage is not None:
-            if asked is not None:
-                self._world.estimates.learn(asked, usage)
+        current, self._current = self._current, None
+        if current is None:
             return usage
-        account = self._judge.account
-        return account.unknown(self._judge.view.count(asked), asked) if asked is not None and account.held else None
+        if usage is not None:
+            self._world.estimates.learn(current.exchange, usage)
+            return usage
+        account = current.account
+        return account.unknown(self._judge.view.count(current.exchange), current.exchange) if account.held else None
 
 
-def _unfit(response: Response) -> str:
-    """Why a response cannot be the answer of a model; "" where it can."""
-    if response.status >= 300:
-        return f"answered with the redirect {response.status}"
-    if response.status == 204:
-        return "answered with nothing"
-    fields = dict(response.headers)
-    if fields.get(b"content-type", b"").lower().startswith(b"text/html"):
-        return "answered with a web page"
-    encoding = _encoding(fields)
-    return f"answered in the encoding {encoding!r}, unasked" if encoding else ""
-
-
-def _encoding(fields: Mapping[bytes, bytes]) -> str:
-    encoding = fields.get(b"content-encoding", b"identity").lower()
-    return "" if encoding == b"identity" else encoding.decode("latin-1")
-
-
-def _folded(exchange: Exchange, decision: Decision) -> Exchange:
-    """What rules of phase `attempt` change of this one attempt. Raises Failure where one refuses it."""
-    match decision.effect:
-        case Block(message=message, status=status, code=code, retry_after=retry_after, fails_over=fails_over):
-            kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-            problem = Problem(status=status, message=message, kind=kind, code=code, retry_after=retry_after)
-            raise Failure(problem, rule=decision.by, fails_over=fails_over)
-        case _:
-            pass
-    for effect in decision.effects:
-        match effect:
-            case Patch(ops):
-                exchange = folded(exchange, ops)
-            case SetHeader():
-                exchange = with_header(exchange, effect)
-            case _:
-                pass
-    return exchange
+def _worse(before: Failure | None, now: Failure) -> Failure:
+    """What a backend said is worth more than that the next one speaks another protocol."""
+    return before if before is not None and now.untranslatable else now

@@ -55,7 +55,8 @@ async def _run(passage: Passage, found: Found) -> Decision | str | None:
     command = table.get(spoken.name)
     assert command is not None
     try:
-        section = section_of(command, spoken, known_in(passage.house.routes), table, prefix, caller)
+        known = known_in(passage.house.routes, await passage.judge.variables())
+        section = section_of(command, spoken, known, table, prefix, caller)
     except WrongArguments as wrong:
         return wrong_arguments(command, wrong, prefix)
     decision = await passage.judge.judge(Phase.COMMAND, command=section)

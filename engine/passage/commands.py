@@ -6,18 +6,24 @@ commands, whatever follows it can be nothing else.
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from engine.model.exchange import Exchange, Message, Protocol
-from engine.passage.routing import NotServed, Routes
+from engine.model.plan import PlanError, parse_plan
+from engine.passage.routing import NO_VARIABLES, NotServed, Routes, own_routes
 from engine.passage.view import Caller
 from engine.policy.commands import Command, CommandTable, Known, Spoken, WrongArguments, arguments_of
 from engine.policy.spec import ArgumentType
 from engine.world.store import base as store
+
+_ROUTE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+_ANOTHER: Final = "another:"
+"""A leg beside the one that is judged, so that it is judged as one of several."""
 
 SPACE: Final = "commanded"
 _RESULTS_IN_USER_MESSAGES: Final = frozenset({Protocol.ANTHROPIC, Protocol.GEMINI})
@@ -107,15 +113,21 @@ def answer_key(caller: str, asked: Message, text: str) -> store.Key:
     return store.Key(SPACE, f"caller/{caller}", hashlib.blake2b(said, digest_size=20).hexdigest())
 
 
-def known_in(routes: Routes) -> Known:
-    """Judges the values that name backends, routes and models."""
+def known_in(routes: Routes, variables: Mapping[str, Any] = NO_VARIABLES) -> Known:
+    """Judges the values that name backends, routes and models; `variables` of the session hold the routes that it made."""
 
     def known(type: ArgumentType, value: str) -> str:
         match type:
             case "backend" if value not in routes.backends:
                 return f"there is no backend '{value}'; there are {', '.join(routes.backends)}"
-            case "route" if value.removeprefix("@") not in routes.named:
+            case "route" if value.removeprefix("@") not in (*routes.named, *own_routes(variables)):
                 return f"there is no route '{value}'; there are {', '.join(routes.named) or 'none'}"
+            case "leg":
+                return _no_leg(routes, value)
+            case "new-route" if not _ROUTE_NAME.fullmatch(value):
+                return f"'{value}' is no name of a route: letters, digits, `-`, `_` and `.`, 40 at most"
+            case "new-route" if value in routes.named:
+                return f"'{value}' is a route of the configuration, which no session changes"
             case "model" if not value.startswith("@"):
                 try:
                     routes.for_model(value)
@@ -126,6 +138,22 @@ def known_in(routes: Routes) -> Known:
         return ""
 
     return known
+
+
+def _no_leg(routes: Routes, value: str) -> str:
+    """Why a value is no leg that can be asked; "" where it is one."""
+    try:
+        plan = parse_plan(f"{value}|{_ANOTHER}")
+    except PlanError as wrong:
+        return f"'{value}' is no leg: {wrong}"
+    if plan.kind != "failover" or len(plan.legs) > 2:
+        return f"'{value}' is more than one leg; give them one by one"
+    leg = plan.legs[0]
+    if leg.route and leg.route not in routes.named:
+        return f"there is no route '{leg.route}'; there are {', '.join(routes.named) or 'none'}"
+    if not leg.route and leg.backend not in routes.backends:
+        return f"there is no backend '{leg.backend}'; there are {', '.join(routes.backends)}"
+    return ""
 
 
 def section_of(command: Command, spoken: Spoken, known: Known, table: CommandTable, prefix: str, caller: Caller) -> Any:

@@ -43,7 +43,7 @@ from engine.passage.sessions import owner_of
 from engine.passage.spending import Account, Charge, Unpriced
 from engine.passage.tape import Tape
 from engine.passage.view import Fields, View
-from engine.policy.record import Subject, record_of
+from engine.policy.record import Subject, attempt_record, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
 from engine.world import World
 from engine.world.store import base as store
@@ -171,6 +171,12 @@ class Judge:
         return _refused(decision, decision.by or "limit", "The request could not be counted.", 503, POLICY_ERROR, 1.0)
 
     # -- before --
+
+    async def variables(self) -> Mapping[str, Any]:
+        """What rules keep for the session, the caller, the team and everybody; nothing where no rule reads it."""
+        if self.reading.reads_state and not self._state_is_known:
+            await self._load_state()
+        return self.view.session.vars
 
     async def _load_state(self) -> None:
         """Variables and labels of everybody, the team, the caller and the session; the nearer one wins."""
@@ -404,12 +410,12 @@ class Judge:
         self.last_decision = f"{self.view.exchange.id}-{self._events}"
         at = self._at = self._at or _stamp(self.view.now)
         record = record_of(decision, id=self.last_decision, at=at, subject=self._subject(), facts=facts)
+        if self.view.taken.trail:
+            record["attempts"] = [attempt_record(each) for each in self.view.taken.trail]
         if decision.phase in _BILLED:
             record["cost"] = self.cost
         self.world.record(self._masked(record))
 
-    def _masked(self, value: Any) -> Any:
-        """What leaves the exchange beside its answer: with the placeholders of values that stand in for them."""
     # -- the recording --
 
     def _new_tape(self) -> Tape:
@@ -441,6 +447,8 @@ class Judge:
             recorded = msgspec.convert(self._masked(msgspec.to_builtins(recorded)), RecordedExchange)
         self.world.recorder.offer(recorded, redact)
 
+    def _masked(self, value: Any) -> Any:
+        """What leaves the exchange beside its answer: with the placeholders of values that stand in for them."""
         if not self.concealed:
             return value
         match value:

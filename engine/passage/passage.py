@@ -26,7 +26,7 @@ from engine.passage.reading import Reading
 from engine.passage.replies import JSON, House, Incoming, Reply, own_headers, problem_reply
 from engine.passage.sessions import remember_chain
 from engine.passage.unread import Unread
-from engine.passage.view import response_section
+from engine.passage.view import Taken, response_section
 from engine.policy.ruleset import POLICY_ERROR
 from engine.world.http.base import Headers
 from engine.world.metrics import StreamEnd
@@ -60,12 +60,12 @@ class Passage:
         """How a stream ended that did not come to its end."""
         self.settled = False
 
-    def reads(self) -> bool:
     @property
     def reading(self) -> Reading:
         """What is read of the exchange; more, once it is recorded."""
         return self.judge.reading
 
+    def reads(self) -> bool:
         """Whether the answer must be looked into; a vector says nothing that a rule could read."""
         if self.codec.protocol is Protocol.OPENAI_EMBEDDINGS:
             return False
@@ -185,8 +185,8 @@ class Passage:
             self.world.metrics.streamed(self.view.exchange.protocol.value, self._stream_end(finish))
         if self.judge.has(Phase.DONE):
             await self.judge.judge(Phase.DONE, response=self.response(finish, usage))
-
         self.judge.end_tape()
+
     def _stream_end(self, finish: str) -> StreamEnd:
         match finish:
             case "error":
@@ -199,25 +199,27 @@ class Passage:
     def answered(self, status: int) -> None:
         exchange, taken = self.view.exchange, self.view.taken
         seconds = self.world.clock() - self.view.now
-        self.world.metrics.answered(exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds)
+        self.world.metrics.answered(
+            exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds
+        )
         self.world.usage.asked(self._who(), status)
 
-    def _who(self) -> Who:
+    def _who(self, of: Taken | None = None) -> Who:
         """Whose use this is, for those who read of it later."""
-        caller, taken = self.view.caller, self.view.taken
+        caller, taken = self.view.caller, of or self.view.taken
         return Who(caller.id, caller.team or "", taken.model or self.view.exchange.model, taken.backend)
 
-    def bill(self, usage: Usage | None) -> None:
-        """Count what an attempt used. One that does not say it has no known cost."""
+    def bill(self, usage: Usage | None, of: Taken | None = None) -> None:
+        """Count what an attempt used, `of` the one that is taken or another. One that does not say it has no known cost."""
         cost = None
         if usage is not None:
             self.billed.append(usage)
-            taken = self.view.taken
+            taken = of or self.view.taken
             self.world.metrics.used(taken.backend, taken.model, usage.input, usage.output)
             cost = self.world.prices.cost(taken.model, taken.backend, usage)
             if cost is not None:
                 self.world.metrics.spent(taken.backend, taken.model, float(cost))
-            self.world.usage.used(self._who(), usage.input, usage.output, None if cost is None else float(cost))
+            self.world.usage.used(self._who(of), usage.input, usage.output, None if cost is None else float(cost))
         self.cost = None if cost is None or self.cost is None else self.cost + cost
         self.judge.cost = None if self.cost is None else float(self.cost)
 

@@ -1,7 +1,7 @@
 """An exchange as an event: builds the document that conditions see, and of it only what the loaded rules read."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import msgspec
 from engine.language.shell import ShellTools
 from engine.model.events import FIELDS, INSTRUCTING, SECTIONS, last_user_of, system_of, text_of
 from engine.model.exchange import Choice, Exchange, Message, Part, ToolCall, Usage
+from engine.model.legs import Considered
 from engine.model.phases import Phase
 from engine.model.plan import Plan
 from engine.policy.given import tool_section
@@ -71,6 +72,8 @@ class Taken(msgspec.Struct, frozen=True):
     number: int = 0
     route: str = ""
     plan: Plan | str = ""
+    trail: Sequence[Considered] = ()
+    """What became of the legs so far."""
 
 
 class View:
@@ -163,7 +166,11 @@ def _maker(name: str, fields: frozenset[str]) -> Make:
                 "backend": view.taken.backend, "model": view.taken.model, "number": view.taken.number
             }  # fmt: skip
         case "route":
-            return lambda view: {"name": view.taken.route, "plan": str(view.taken.plan)}
+            return lambda view: {
+                "name": view.taken.route,
+                "plan": str(view.taken.plan),
+                "legs": [{"leg": each.leg, "fate": each.fate, "why": each.why} for each in view.taken.trail],
+            }
         case _:
             raise AssertionError(f"section {name} must be given")
 

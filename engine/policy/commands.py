@@ -20,6 +20,13 @@ _NAME: Final = r"[A-Za-z][A-Za-z0-9_-]*"
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 _PAIR: Final = re.compile(rf"({_NAME})\s*=\s*(.*)", re.DOTALL)
+_WANTED: Final = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "leg": "a leg of a route (`backend:model`)",
+    "new-route": "the name of a route of this session",
+}
 _LONGEST: Final = 2000
 """Characters that a command line may have; a longer one is text."""
 
@@ -42,9 +49,11 @@ class Argument(msgspec.Struct, frozen=True, kw_only=True):
         """What it takes, in words: `a number from 0 to 2`."""
         if self.one_of:
             return f"one of {', '.join(self.one_of)}"
-        what = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(self.type)
+        what = _WANTED.get(self.type)
         if what is None:
             return f"a {self.type}"
+        if self.type in ("leg", "new-route"):
+            return what
         match self.minimum, self.maximum:
             case None, None:
                 return what
@@ -211,7 +220,7 @@ def _typed(argument: Argument, text: str, known: Known) -> Any:
         case "boolean":
             right = text.lower() in _TRUE | _FALSE
             value = text.lower() in _TRUE
-        case "model" | "backend" | "route":
+        case "model" | "backend" | "route" | "leg" | "new-route":
             if why := known(argument.type, text):
                 raise WrongArguments(why)
             right = bool(text)

@@ -19,23 +19,28 @@ from engine.model.effects import (
     Conceal,
     Count,
     Effect,
+    FailOver,
     Forget,
     Label,
     Log,
     Metric,
     Notify,
-    Op,
     ObserveEffect,
+    Op,
     Patch,
-    Remember,
     Record,
     Recovery,
+    Remember,
+    Retry,
     SetHeader,
+    SkipLeg,
     Steer,
+    Surface,
     Tag,
     Take,
     VerdictEffect,
     VerdictKind,
+    Wait,
     applied,
 )
 from engine.model.phases import Phase
@@ -107,6 +112,8 @@ class Evaluation:
         """Matched rules of the transform pass, whose later actions are still to run."""
         self.verdicts: list[tuple[VerdictKind, Rule, VerdictEffect]] = []
         self.routes: list[tuple[Rule, ChooseRoute]] = []
+        self.recoveries: list[tuple[Rule, Recovery]] = []
+        self.skips: list[tuple[Rule, SkipLeg]] = []
         self.effects: list[Patch | SetHeader | Conceal] = []
         self.spends: list[Spend] = []
         self.shadow_spends: list[Spend] = []
@@ -318,6 +325,10 @@ class Evaluation:
                 self.effects.append(effect)
             case ChooseRoute():
                 self.routes.append((rule, effect))
+            case Wait() | Retry() | FailOver() | Surface():
+                self.recoveries.append((rule, effect))
+            case SkipLeg():
+                self.skips.append((rule, effect))
             case Take() | Budget():
                 self.spends.append(Spend(rule.name, effect))
             case Remember() | Forget() | Count() | Label():
@@ -373,6 +384,10 @@ class Evaluation:
         route = None
         if self.routes:
             route = min(self.routes, key=lambda each: _choice_order(each[0]))[1]
+        recovery: tuple[Recovery, ...] = ()
+        if self.recoveries:
+            chosen = min((rule for rule, _ in self.recoveries), key=_choice_order)
+            recovery = tuple(each for rule, each in self.recoveries if rule is chosen)
         return Decision(
             phase=self.phase,
             verdict=verdict,
@@ -381,6 +396,8 @@ class Evaluation:
             outcomes=tuple([found.outcome() for found in self.found]),
             effects=tuple(self.effects),
             route=route,
+            recovery=recovery,
+            skip=min(self.skips, key=lambda each: _choice_order(each[0]))[1] if self.skips else None,
             spends=tuple(self.spends),
             shadow_spends=tuple(self.shadow_spends),
             fires=tuple(self.fires),

@@ -218,15 +218,19 @@ class FileNames:
         backends = self.catalogue.backends
         start = 0
         for leg in plan.legs:
-            start = text.index(f"{leg.backend}:", start)
-            if backends is not None and leg.backend not in backends:
-                end = start + len(leg.backend)
-                where = self.inside(path, start, end) if isinstance(value, str) else self.locate(path)
+            start = text.index(f"{leg.target}", start)
+            end = start + (len(leg.target) if leg.route else len(leg.backend))
+            where = self.inside(path, start, end) if isinstance(value, str) else self.locate(path)
+            routes = self.catalogue.routes
+            if leg.route and routes is not None and leg.route not in routes:
+                help = suggestion(leg.route, routes) or f"known: {listed(list(routes))}"
+                self.diagnostics.append(diagnose(413, f"unknown route '{leg.route}'", where, help))
+            if not leg.route and backends is not None and leg.backend not in backends:
                 help = suggestion(leg.backend, backends) or f"known: {listed(backends)}"
                 near = nearest(leg.backend, backends) if isinstance(value, str) else ""
                 fix = Fix(where, near) if near else None
                 self.diagnostics.append(diagnose(412, f"unknown backend '{leg.backend}'", where, help, fix))
-            start += len(leg.backend) + 1 + len(leg.model)
+            start += len(leg.target)
         return text
 
     def unknown(self, number: int, what: str, name: str, known: Iterable[str], path: Path) -> None:

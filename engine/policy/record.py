@@ -1,5 +1,6 @@
 """The decision record: what was decided of one event and why, as data for audit, explain and replay."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, NotRequired, TypedDict
 
 import msgspec
@@ -7,12 +8,32 @@ from msgspec import Meta
 
 from engine.actions.budget import NANODOLLARS
 from engine.model.decision import Because, Decision, Facts, Mode, Outcome, OutcomeKind, Spend
-from engine.model.effects import Block, Op, Respond, Steer, Tag, VerdictKind
+from engine.model.effects import (
+    Block,
+    FailOver,
+    Op,
+    Recovery,
+    Respond,
+    Retry,
+    Steer,
+    Surface,
+    Tag,
+    VerdictKind,
+    Wait,
+)
+from engine.model.legs import Considered, Fate
 from engine.model.phases import Phase
 
 from .schema import DIALECT
 
 _VERDICTS: Final = {kind: str(kind) for kind in VerdictKind}
+RECOVERIES: Final[Mapping[type[Recovery], str]] = {
+    Wait: "wait",
+    Retry: "retry",
+    FailOver: "failover",
+    Surface: "surface",
+}
+"""What becomes of a failed attempt, in the words of actions."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +82,12 @@ class SpendRecord(TypedDict):
     delta: NotRequired[Annotated[float, Meta(description="How much less this record leaves in the window.")]]
 
 
+class AttemptRecord(TypedDict):
+    leg: Annotated[str, Meta(description="`backend:model`, as it stands in the route.")]
+    fate: Annotated[Fate, Meta(description="What became of it.")]
+    why: Annotated[str, Meta(description="Why.")]
+
+
 class DecisionRecord(TypedDict):
     """One decision. Content stands under `facts`, `because`, `patch` and `message`, and is masked where it is logged."""
 
@@ -84,6 +111,13 @@ class DecisionRecord(TypedDict):
     code: NotRequired[Annotated[str, Meta(description="The code of a block.")]]
     status: NotRequired[Annotated[int, Meta(description="The status of a block before an answer began.")]]
     route: NotRequired[Annotated[str, Meta(description="The route that was chosen.")]]
+    recovery: NotRequired[
+        Annotated[list[str], Meta(description="What becomes of a failed attempt; the first that is possible.")]
+    ]
+    skipped: NotRequired[Annotated[str, Meta(description="Why the leg was skipped.")]]
+    attempts: NotRequired[
+        Annotated[list[AttemptRecord], Meta(description="What became of each leg by then, in order.")]
+    ]
     cost: NotRequired[
         Annotated[float | None, Meta(description="US dollars of all attempts by then; null where a price is unknown.")]
     ]
@@ -118,7 +152,15 @@ def record_of(decision: Decision, *, id: str, at: str, subject: Subject, facts: 
             pass
     if decision.route is not None:
         record["route"] = decision.route.plan
+    if decision.recovery:
+        record["recovery"] = [RECOVERIES[type(each)] for each in decision.recovery]
+    if decision.skip is not None:
+        record["skipped"] = decision.skip.reason
     return record
+
+
+def attempt_record(considered: Considered) -> AttemptRecord:
+    return {"leg": considered.leg, "fate": considered.fate, "why": considered.why}
 
 
 def outcome_record(outcome: Outcome) -> OutcomeRecord:

@@ -14,6 +14,7 @@ from engine import resources
 from engine.diagnostics import ConfigurationError, Diagnostic, Where, error, suggestion, warning
 from engine.documents import NOT_TEXT
 from engine.language.shell import DEFAULT_TOOLS, ShellTools
+from engine.model.plan import PlanError, plan_text
 from engine.settings import Loaded, Scope, Settings, load_settings
 from engine.settings import PolicySource as Listed
 
@@ -160,7 +161,7 @@ def configured(loaded: Loaded) -> PolicySet:
 
 def catalogue_of(settings: Settings) -> Catalogue:
     """What a configuration names: backends and routes. Roles are given by keys, which are no part of it."""
-    routes = {name: plan if isinstance(plan, str) else "" for name, plan in settings.routes.items()}
+    routes = {name: _compact(plan) for name, plan in settings.routes.items()}
     models = {name: tuple(each.models) for name, each in settings.served_backends.items()}
     return Catalogue(backends=tuple(settings.served_backends), routes=routes, models=models)
 
@@ -264,3 +265,11 @@ def _displayed(file: Traversable) -> str:
     if isinstance(file, Path) and file.is_relative_to(Path.cwd()):
         return str(file.relative_to(Path.cwd()))
     return str(file)
+
+
+def _compact(route: str | Mapping[str, Any]) -> str:
+    """A route as compact text; "" for one that the settings' own checks refuse."""
+    try:
+        return plan_text(route)
+    except PlanError:
+        return ""

@@ -1,6 +1,6 @@
 """Why a decision is as it is: for every rule the truth of each of its parts, on the event as that rule saw it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +10,9 @@ from engine.diagnostics import Where
 from engine.language import ConditionError, Env, TruthNode, truth_tree
 from engine.model.decision import Decision, Mode, Outcome, OutcomeKind
 from engine.model.effects import VerdictKind, applied
+from engine.model.legs import NO_CHANCES, Considered, outlook
 from engine.model.phases import Phase
+from engine.model.plan import Plan, PlanError, named, parse_plan, resolved
 from engine.policy.compile import CheckedPolicy
 from engine.policy.conditions import Branch, Constant, Leaf, Tree
 from engine.policy.context import UNKNOWN, Catalogue
@@ -61,7 +63,7 @@ def explain(
     known = {each.spec.policy: each for each in policies}
     scopes = {name: _names(each, catalogue) for name, each in known.items()}
     found = []
-    for outcome, seen in _events(rules, event, decision):
+    for outcome, seen in as_seen(rules, event, decision):
         rule = rules.by_name[outcome.rule]
         policy = known[rule.policy]
         parts = tuple(_parts(rule, policy, scopes[rule.policy], seen))
@@ -74,7 +76,7 @@ def _names(policy: CheckedPolicy, catalogue: Catalogue) -> FileNames:
     return FileNames(policy.spec, lambda _path: file, lambda _path, _start, _end: file, catalogue)
 
 
-def _events(rules: RuleSet, event: Event, decision: Decision) -> Iterator[tuple[Outcome, Event]]:
+def as_seen(rules: RuleSet, event: Event, decision: Decision) -> Iterator[tuple[Outcome, Event]]:
     """Each outcome with the event as its rule saw it: rules that transform see the work of those before them."""
     current = event
     for outcome in decision.outcomes:
@@ -87,6 +89,40 @@ def _events(rules: RuleSet, event: Event, decision: Decision) -> Iterator[tuple[
                 current = applied(current, outcome.patch)
         else:
             yield outcome, decision.event or event
+
+
+def legs(event: Event, decision: Decision, catalogue: Catalogue = UNKNOWN) -> tuple[str, Sequence[Considered]] | None:
+    """The plan that an event is about, or that its decision chose, and why each leg is asked or not; None without one.
+
+    What an event tells of legs is what became of them; else it is what would, as far as the event and the configuration
+    can say. Breakers, rests and chance belong to a running server.
+    """
+    route = event.get("route", {})
+    text = decision.route.plan if decision.route is not None else str(route.get("plan", ""))
+    if not text:
+        return None
+    if route.get("legs"):
+        return text, [Considered(each["leg"], each["fate"], each["why"]) for each in route["legs"]]
+    routes = catalogue.routes or {}
+    named_here = named(text)
+    try:
+        plan = resolved(parse_plan(routes.get(named_here, "") if named_here else text), _look_up(routes))
+    except PlanError as wrong:
+        return text, [] if named_here and named_here not in routes else [Considered(text, "skipped", str(wrong))]
+    request = event["request"]
+    first = not any(message["role"] == "assistant" for message in request["messages"])
+    found = outlook(plan, NO_CHANCES, request["input_tokens"], first=first)
+    if decision.skip is not None:
+        attempt = event.get("attempt", {})
+        target = f"{attempt.get('backend', '')}:{attempt.get('model', '')}"
+        found = [
+            Considered(each.leg, "skipped", decision.skip.reason) if each.leg == target else each for each in found
+        ]
+    return text, found
+
+
+def _look_up(routes: Mapping[str, str]) -> Callable[[str], Plan | None]:
+    return lambda name: parse_plan(routes[name], name) if name in routes else None
 
 
 # -- the parts of a rule --

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from engine.diagnostics import Diagnostic, Where, error
-from engine.model.plan import PlanError, parse_plan, plan_text
+from engine.model.plan import Plan, PlanError, parse_plan, plan_text, resolved
 from engine.settings.access_checks import ACCESS_CHECKS
 from engine.settings.backend_checks import BACKEND_CHECKS, Finding
 from engine.settings.judge import CONTRADICTION, Steps, closest
@@ -49,14 +49,25 @@ def routes_lead_to_backends(settings: Settings) -> Iterator[Finding]:
     if settings.default_route and not settings.default_route.startswith("@"):
         written.append((("default_route",), settings.default_route))
     known = list(settings.served_backends)
+    plans: dict[str, Plan] = {}
+    read: list[tuple[Steps, Plan]] = []
     for place, route in written:
         try:
-            plan = parse_plan(plan_text(route))
+            plan = parse_plan(plan_text(route), str(place[1]) if len(place) > 1 else "")
         except PlanError as wrong:
             yield place, wrong.message, wrong.help
             continue
+        read.append((place, plan))
+        if plan.name:
+            plans[plan.name] = plan
+    for place, plan in read:
+        try:
+            resolved(plan, plans.get)
+        except PlanError as wrong:
+            yield place, wrong.message, wrong.help or closest(wrong.message.partition("'@")[2].rstrip("'"), list(plans))
+            continue
         for leg in plan.legs:
-            if leg.backend not in known:
+            if not leg.route and leg.backend not in known:
                 help = closest(leg.backend, known) or f"known: {', '.join(known)}"
                 yield place, f"there is no backend '{leg.backend}'", help
 

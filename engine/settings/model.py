@@ -222,6 +222,21 @@ class Timeouts(Section, frozen=True, kw_only=True):
     total: Annotated[Seconds, Meta(description="The whole attempt.")] = Seconds(900)
 
 
+class Health(Section, frozen=True, kw_only=True):
+    """A page that says whether a backend is well; while it does not, the backend is left out of routes."""
+
+    shorthand: ClassVar[str] = "path"
+
+    path: Annotated[
+        str, Meta(min_length=1, description="Path at the server's root (`/health`), or without `/` below `base_url`.")
+    ]
+    every: Annotated[Seconds, Meta(description="How often it is asked.")] = Seconds(30)
+    timeout: Annotated[Seconds, Meta(description="Longest time until it answers.")] = Seconds(5)
+    failures: Annotated[
+        int, Meta(ge=1, description="Failures in a row that take it out; one success brings it back.")
+    ] = 2
+
+
 class Backend(Section, frozen=True, kw_only=True):
     """A provider, or another server that speaks a provider's protocol."""
 
@@ -272,6 +287,7 @@ class Backend(Section, frozen=True, kw_only=True):
         Capabilities()
     )
     timeouts: Annotated[Timeouts, Meta(description="Bounds of one attempt.")] = Timeouts()
+    health: Annotated[Health | None, Meta(description="Check whether it is well; unset: it is not checked.")] = None
     proxy: Annotated[SecretUrl | None, Meta(description="HTTP proxy to reach it through.")] = None
     verify: Annotated[bool, Meta(description="Check its TLS certificate.")] = True
     ca_file: Annotated[str, Meta(description="PEM file of the authorities to trust instead of the system's.")] = ""
@@ -310,6 +326,13 @@ class Record(Section, frozen=True, kw_only=True):
 
     path: Annotated[str, Meta(description="Folder of the recordings.")] = "var/traffic"
     sample: Annotated[float, Meta(ge=0, le=1, description="Share of exchanges that is recorded; 0: none.")] = 0.0
+    content: Annotated[
+        Literal["redacted", "full", "hash"],
+        Meta(description="What is kept of texts: without secrets and what rules redact, all, or keyed hashes of them."),
+    ] = "redacted"
+    max_bytes: Annotated[Size, Meta(description="Longest exchange that is recorded.")] = Size(1_000_000)
+    rotate: Annotated[Size, Meta(description="Size of a file at which the next one begins.")] = Size(64_000_000)
+    keep: Annotated[int, Meta(ge=1, description="Files that are kept; the oldest go.")] = 16
 
 
 class Stream(Section, frozen=True, kw_only=True):
@@ -326,13 +349,6 @@ class Steer(Section, frozen=True, kw_only=True):
 
     max_per_exchange: Annotated[int, Meta(ge=0, le=100, description="Re-asks of one exchange over all rules.")] = 4
     ttl: Annotated[Seconds, Meta(description="How long a hidden turn is kept for its re-sent history.")] = Seconds(
-    content: Annotated[
-        Literal["redacted", "full", "hash"],
-        Meta(description="What is kept of texts: without secrets and what rules redact, all, or keyed hashes of them."),
-    ] = "redacted"
-    max_bytes: Annotated[Size, Meta(description="Longest exchange that is recorded.")] = Size(1_000_000)
-    rotate: Annotated[Size, Meta(description="Size of a file at which the next one begins.")] = Size(64_000_000)
-    keep: Annotated[int, Meta(ge=1, description="Files that are kept; the oldest go.")] = 16
         86_400
     )
     entries: Annotated[int, Meta(ge=1, description="Hidden turns kept at most.")] = 10_000
@@ -397,6 +413,20 @@ class Upstream(Section, frozen=True, kw_only=True):
     )
 
 
+class Resilience(Section, frozen=True, kw_only=True):
+    """Attempts at an answer, and backends that fail."""
+
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=100, description="Attempts of one exchange at most: legs, retries and waits; re-asks apart.")
+    ] = 12
+    breaker_failures: Annotated[
+        int, Meta(ge=0, le=1000, description="Failures in a row that open the breaker of a backend's model; 0: never.")
+    ] = 3
+    breaker_open: Annotated[Seconds, Meta(description="How long it stays open before one attempt tries it.")] = Seconds(
+        30
+    )
+
+
 SANDBOX = "sandbox"
 
 
@@ -452,6 +482,7 @@ class Settings(Section, frozen=True, kw_only=True):
         Meta(description="More tools that carry a command: name or glob, and the argument that holds it."),
     ] = field(default_factory=dict)
     upstream: Annotated[Upstream, Meta(description="Pooled connections to backends.")] = Upstream()
+    resilience: Annotated[Resilience, Meta(description="Attempts at an answer, and backends that fail.")] = Resilience()
     log: Annotated[Log, Meta(description="What the process writes to standard error.")] = Log()
     reload: Annotated[Reload, Meta(description="Reloading of policies.")] = Reload()
     base_dir: str = "."

@@ -173,6 +173,23 @@ class Backend:
             headers.append(ANTHROPIC_VERSION)
         return await self._sent(b"GET", self._target(path)[0], headers, b"", timeouts)
 
+    async def probe(self, path: str, timeouts: Timeouts) -> Response:
+        """Read a page that says whether it is well, with its own headers and a key of ours. Raises TransportError.
+
+        A path that begins with `/` stands at the server's root, another one below `base_url`.
+        """
+        target = path if path.startswith("/") else f"{self._path}/{path}"
+        headers: Headers = [(b"accept-encoding", b"identity"), *self._forwarding.own]
+        key = self._keys.take()
+        if key is not None:
+            headers.append(with_key(self._key_header, key.value))
+        return await self._client.send(Request(self._origin, target.encode(), b"GET", headers, b""), timeouts)
+
+    @property
+    def rests_until(self) -> float:
+        """When one of its keys may be used again; 0 where one may be now."""
+        return self._keys.rests_until
+
     def _target(self, path: str) -> tuple[bytes, str]:
         """The target of a request, and the key that stood in its query: no key of a client's goes on in a URL."""
         known = self._targets.get(path)

@@ -53,6 +53,12 @@ class Keys:
             return self._keys[0] if self._keys else None
         return self.another(()) or min(self._keys, key=lambda key: key.until)
 
+    @property
+    def rests_until(self) -> float:
+        """When a key may be used again, where all of them are at rest; else 0."""
+        until = min((key.until for key in self._keys), default=0.0)
+        return until if until > self._clock() else 0.0
+
     def another(self, tried: Collection[Key]) -> Key | None:
         """The next key that is neither at rest nor among those that were tried; None where there is none."""
         now, count = self._clock(), len(self._keys)

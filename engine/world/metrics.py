@@ -121,6 +121,11 @@ class Metrics:
         self._lists = Tally(
             "lexgate_backend_model_lists", "Lists of models that were asked for.", ("backend", "result")
         )
+        self._health = Tally(
+            "lexgate_backend_health_changes",
+            "Breakers that opened or closed, and backends that their checks took out or brought back.",
+            ("backend", "state"),
+        )
         self._reloads = Tally("lexgate_policy_reloads", "Attempts to load a changed set of policies.", ("result",))
         self._store = Tally(
             "lexgate_store_failures", "Operations of the state store that failed.", ("operation",), open=("operation",)
@@ -136,7 +141,8 @@ class Metrics:
         for each in (
             self._requests, self._total, self._first_byte, self._streams, self._decisions, self._errors,
             self._tool_calls, self._reasks, self._attempts, self._failures, self._tokens, self._reloads, self._store,
-            self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists, self._warnings,
+            self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists,
+            self._health, self._warnings,
             self._overruns,
         ):  # fmt: skip
             self._registry.register(each)
@@ -199,6 +205,10 @@ class Metrics:
         """A backend refused a key; `key` is its number, from 1."""
         self._keys.add(backend, str(key), str(status))
 
+    def health_changed(self, backend: str, state: str) -> None:
+        """A breaker is `open` or `closed`, or a backend `down` or `up` again."""
+        self._health.add(backend, state)
+
     def models_listed(self, backend: str, result: Literal["success", "failure"]) -> None:
         """A backend was asked which models it has."""
         self._lists.add(backend, result)
@@ -237,6 +247,14 @@ class Metrics:
         self.watch_counter("lexgate_audit_failures", "Writes that the disk refused.", lambda: log.failures)
         self.watch_gauge("lexgate_audit_waiting", "Records that are not written yet.", lambda: log.waiting)
 
+    def watch_recorder(self, recorder: RecorderCounts) -> None:
+        """Show what the recorder counts of itself, read when metrics are."""
+        self.watch_counter("lexgate_recorded", "Exchanges that were recorded for replay.", lambda: recorder.recorded)
+        self.watch_counter("lexgate_record_dropped", "Exchanges that could not be recorded.", lambda: recorder.dropped)
+        self.watch_counter(
+            "lexgate_record_oversized", "Exchanges that were too long to be recorded.", lambda: recorder.oversized
+        )
+
     def watch_counter(self, name: str, help: str, read: Callable[[], float]) -> None:
         """Show a number that grows, read when metrics are; `name` without `_total`."""
         self._watched.append((CounterMetricFamily, name, help, read))
@@ -250,14 +268,6 @@ class Metrics:
         info = GaugeMetricFamily("lexgate_build_info", "The version that runs.", labels=("version",))
         info.add_metric((clean(self._version),), 1)
         yield info
-    def watch_recorder(self, recorder: RecorderCounts) -> None:
-        """Show what the recorder counts of itself, read when metrics are."""
-        self.watch_counter("lexgate_recorded", "Exchanges that were recorded for replay.", lambda: recorder.recorded)
-        self.watch_counter("lexgate_record_dropped", "Exchanges that could not be recorded.", lambda: recorder.dropped)
-        self.watch_counter(
-            "lexgate_record_oversized", "Exchanges that were too long to be recorded.", lambda: recorder.oversized
-        )
-
         yield GaugeMetricFamily("lexgate_start_time_seconds", "When the process began.", value=self._started)
         yield GaugeMetricFamily("lexgate_exchanges_in_flight", "Exchanges under way.", value=self.in_flight)
         if self._revision:

@@ -1,8 +1,9 @@
 """Everything outside the process that an exchange may touch, behind one name: store, backends, audit, clock, metrics."""
 
+import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,16 +14,18 @@ from .audit import AuditLog
 from .backends import Backends, Cooled
 from .discovery import Discovery
 from .estimates import Estimates
+from .health import Health
 from .keys import CROWDED
 from .metrics import Metrics
 from .outbound import Outbound
 from .prices import Prices
+from .recorder import Recorder
 from .store.base import Store
 from .usage import Usage
 
-from .recorder import Recorder
 _STOCK: Final = 1536
 _SAID: Final = 1000
+_PLANS: Final = 1000
 
 
 class World:
@@ -39,19 +42,21 @@ class World:
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         estimates: Estimates | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.backends = backends
-        recorder: Recorder | None = None,
         self.metrics = metrics
         self.outbound = outbound
         self.audit = audit
+        self.recorder = recorder
         self.clock = clock
         self.random_bytes = random_bytes
         self.estimates = estimates or Estimates()
         self.timer = time.perf_counter_ns
-        self.recorder = recorder
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self.health = Health(settings.resilience, lambda: self.clock(), self._say_health)
         self.usage = Usage(store, lambda: self.clock())
         metrics.compared = self.usage.compared
         self.prices = Prices(settings, clock=lambda: self.clock(), unpriced=self._say_unpriced)
@@ -59,6 +64,7 @@ class World:
         self._said_budgets: set[tuple[str, str]] = set()
         self._discovery: Discovery | None = None
         self._drawn = b""
+        self._turns: dict[str, int] = {}
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("lexgate")
         self.has_hidden_turns = False
         """Whether steering has hidden a turn from a client; those of an earlier process are found by sets that steer."""
@@ -78,15 +84,6 @@ class World:
         """A number from 0 to below 1."""
         return int.from_bytes(self._draw(6)) / (1 << 48)
 
-    def record(self, record: Mapping[str, Any]) -> None:
-        """Hand a decision record to the audit log; `audit_has_room` says beforehand whether it can be taken."""
-        if self.audit is not None and not self.audit.offer(record):
-            self.log.warning("audit record dropped", id=record.get("id"))
-
-    @property
-    def audit_has_room(self) -> bool:
-        """Whether a record could be taken now; always, where there is no log."""
-        return self.audit is None or self.audit.has_room
     def records(self, exchange: str) -> bool:
         """Whether an exchange is of the sample that is recorded for replay."""
         return self.recorder is not None and self.recorder.takes(exchange)
@@ -99,6 +96,15 @@ class World:
         self._turns[plan] = turn + 1
         return turn
 
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Hand a decision record to the audit log; `audit_has_room` says beforehand whether it can be taken."""
+        if self.audit is not None and not self.audit.offer(record):
+            self.log.warning("audit record dropped", id=record.get("id"))
+
+    @property
+    def audit_has_room(self) -> bool:
+        """Whether a record could be taken now; always, where there is no log."""
+        return self.audit is None or self.audit.has_room
 
     def _say_unpriced(self, backend: str, model: str) -> None:
         """Count an answer whose cost nobody knows, and say it once of each model."""
@@ -137,6 +143,17 @@ class World:
         self._discovery = Discovery(self.backends.by_name.values(), heard, failed)
         self._discovery.start()
 
+    def watch_health(self) -> None:
+        """Check the backends that are to be checked, beside everything else, as long as this world is open."""
+        self.health.watch(self.backends.by_name.values())
+
+    def _say_health(self, backend: str, model: str, state: str) -> None:
+        """Count and say that a backend can be asked no more, or again."""
+        self.metrics.health_changed(backend, state)
+        say = self.log.warning if state in ("open", "down") else self.log.info
+        what = "breaker" if state in ("open", "closed") else "health check"
+        say(f"{what} changed", backend=backend, model=model, state=state)
+
     def log_rule(self, level: str, message: str, *, rule: str, request: str) -> None:
         """A line that a rule's `log` action writes."""
         getattr(self.log, level)(message, rule=rule, request=request)
@@ -152,12 +169,15 @@ class World:
     async def aclose(self) -> None:
         """Finish what was begun: webhooks, records, connections, state."""
         await self.outbound.close()
+        await self.health.aclose()
         if self._discovery is not None:
             await self._discovery.aclose()
         await self.backends.aclose()
         await self.usage.close()
         if self.audit is not None:
             await self.audit.close()
+        if self.recorder is not None:
+            await self.recorder.close()
         await self.store.close()
 
 
@@ -171,5 +191,3 @@ def key_refusals(metrics: Metrics) -> Cooled:
         say("key refused", backend=backend, key=key, status=status, rests=round(seconds, 1))
 
     return refused
-        if self.recorder is not None:
-            await self.recorder.close()

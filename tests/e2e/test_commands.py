@@ -207,3 +207,63 @@ def test_on_anthropic_a_command_beside_a_tool_result_does_not_run(serve: Serve) 
         hello = {**body, "messages": [{"role": "user", "content": "!/hello"}]}
         answer = lexgate.post(hello, path="/v1/messages", headers={"anthropic-version": "2023-06-01"})
         assert answer.json["content"][0]["text"].startswith("Hello.")
+
+
+# --- routes that a session makes for itself --------------------------------------------------------------------------
+
+
+def routing(serve: Serve, provider: OpenAIMock) -> Lexgate:
+    there = {"protocol": "openai", "base_url": provider.base_url, "models": ["*"]}
+    settings = {"backends": {"openai": there, "other": there}, "routes": {"coding": "openai:gpt-4o"}}
+    return serve(PACK, settings=settings)
+
+
+def test_a_session_makes_a_route_and_takes_it(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = routing(serve, provider)
+    provider.script(Reply(status=500), Reply(text="From the model."), Reply(text="From the model."))
+    say(lexgate, "!/create-failover-route(mine, openai:first)")
+    say(lexgate, "!/route-append(mine, other:second?temperature=0.2)")
+    assert say(lexgate, "!/route-list(mine)") == "mine: openai:first|other:second?temperature=0.2"
+    assert say(lexgate, "!/route(mine)") == "This session takes the route mine from now on."
+    assert say(lexgate, "Hi.") == "From the model."
+    assert [each.json["model"] for each in provider.requests] == ["first", "second"]
+    assert provider.requests[-1].json["temperature"] == 0.2
+    say(lexgate, "Hi.", session="another")
+    assert provider.requests[-1].json["model"] == "gpt-4o"
+
+
+def test_legs_are_put_in_front_cleared_and_listed(serve: Serve, provider: OpenAIMock) -> None:
+    lexgate = routing(serve, provider)
+    say(lexgate, "!/create-failover-route(mine)")
+    say(lexgate, "!/route-append(mine, openai:b, openai:c)")
+    say(lexgate, "!/route-prepend(mine, @coding)")
+    say(lexgate, "!/create-failover-route(other, openai:z)")
+    listed = say(lexgate, "!/list-failover-routes")
+    assert sorted(listed.splitlines()[1:]) == ["- mine: @coding|openai:b|openai:c", "- other: openai:z"]
+    say(lexgate, "!/route-clear(mine)")
+    say(lexgate, "!/route(mine)")
+    raw = lexgate.post(asking("Hi.", tools=None), headers=HEADERS)
+    assert (raw.status, "no legs yet" in raw.json["error"]["message"]) == (404, True)
+    say(lexgate, "!/delete-failover-route(mine)")
+    provider.script(Reply(text="From the model."))
+    assert say(lexgate, "Hi.") == "From the model."
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("!/create-failover-route(coding, openai:a)", "is a route of the configuration"),
+        ("!/create-failover-route(my route, openai:a)", "is no name of a route"),
+        ("!/create-failover-route(mine, nowhere:a)", "there is no backend 'nowhere'"),
+        ("!/create-failover-route(mine, gpt-4o)", "is no leg"),
+        ("!/create-failover-route(mine, openai:a|openai:b)", "is more than one leg"),
+        ("!/create-failover-route(mine, openai:a^openai:b)", "is no leg"),
+        ("!/route-append(mine, openai:a)", "This session has no route `mine`"),
+        ("!/route(mine)", "there is no route 'mine'"),
+    ],
+)
+def test_a_route_that_could_not_be_taken_is_not_made(
+    serve: Serve, provider: OpenAIMock, command: str, answer: str
+) -> None:
+    assert answer in say(routing(serve, provider), command)
+    assert provider.requests == []
