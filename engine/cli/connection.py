@@ -1,11 +1,13 @@
 """One client's connection with bounds: how large and how slow its requests may be, how long it may stop reading."""
 
 from asyncio import TimerHandle, Transport
-from typing import Any, ClassVar, Final, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Self, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from engine.server.edge import CONNECTION
 from engine.settings.model import Server
 
 LINGER: Final = 10.0
@@ -48,6 +50,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._unended = 0
         self._in_head = self._ended = self._may_be_large = False
+        self._departed: Callable[[], None] | None = None
         self._refusal: tuple[int, str] | None = None
         self._waiting: TimerHandle | None = None
         self._stalled: TimerHandle | None = None
@@ -78,6 +81,8 @@ class Connection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        if self._departed is not None:
+            self._departed()
 
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:
@@ -110,6 +115,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        cast("dict[str, object]", self.scope)[CONNECTION] = self
         self._unended, self._in_head = 0, True
 
     def on_headers_complete(self) -> None:
@@ -148,6 +154,19 @@ class Connection(HttpToolsProtocol):
             % (status, reason.encode(), len(body), body)
         )
         self.transport.close()
+
+    # --- the exchange on it
+
+    @property
+    def has_whole_body(self) -> bool:
+        return not self.cycle.more_body
+
+    def watch(self, departed: Callable[[], None] | None) -> None:
+        self._departed = departed
+        if departed is not None:
+            self.flow.resume_reading()  # a connection that is not read does not notice its end
+            if self.transport.is_closing():
+                departed()
 
     # --- bounds
 

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from engine.access.denial import Denied
 from engine.codecs.base import Codec, Problem
@@ -108,7 +108,7 @@ class Edge:
         id = house.world.new_id()
         metrics.in_flight += 1
         reply: Reply | None = None
-        watch = _Watch(receive, house.world.settings.server.body_timeout)
+        watch = _Watch(receive, house.world.settings.server.body_timeout, scope.get(CONNECTION))
         try:
             first = firsts(scope["headers"])
             body = self._refused(house, scope["method"], scope["headers"], first) or await _body(
@@ -206,41 +206,58 @@ UNWATCHED: Final = 0.01
 """Seconds of an exchange in which nobody looks whether its body comes, or whether the client is still there."""
 
 
+CONNECTION: Final = "lexgate.connection"
+"""Where a server that can say it puts the client's `Connected` into the scope of a request."""
+
+
+class Connected(Protocol):
+    """A client's connection that says by itself when it ends: then nobody need wait for that, request by request."""
+
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether all of the newest request has arrived."""
+
+    def watch(self, departed: Callable[[], None] | None) -> None:
+        """Call this when the client goes away; at once where it has gone."""
+
+
 class _Watch:
     """Watches over an exchange that takes its time: cancels it where its body does not come, or its client goes away.
 
-    It begins after a moment: an exchange that is over by then has cost a timer, not a task.
+    Where the connection does not speak for itself it begins after a moment: an exchange that is over by then has cost a
+    timer, not a task.
     """
 
     __slots__ = (
-        "_body_timeout",
-        "_has_body",
-        "_is_slow",
-        "_loop",
-        "_task",
-        "_timer",
-        "_waiting",
-        "gone",
-        "late",
-        "receive",
+        *("_body_timeout", "_connection", "_has_body", "_is_slow", "_loop", "_task", "_timer", "_waiting"),
+        *("gone", "late", "receive"),
     )
 
-    def __init__(self, receive: Receive, body_timeout: float) -> None:
+    def __init__(self, receive: Receive, body_timeout: float, connection: Connected | None) -> None:
         self.receive = receive
         self.gone = False
         self.late = False
         self._body_timeout = body_timeout
+        self._connection = connection
         self._has_body = False
         self._is_slow = False
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(self._loop)
         self._waiting: asyncio.Future[Any] | None = None
-        self._timer = self._loop.call_later(UNWATCHED, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+        if connection is None:
+            self._timer = self._loop.call_later(UNWATCHED, self._look)
+        elif not connection.has_whole_body:
+            self._timer = self._loop.call_later(body_timeout, self._give_up)
 
     def has_body(self) -> None:
         """From now on the client may not go away."""
         self._has_body = True
-        if self._is_slow:
+        if self._connection is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._connection.watch(self._left)
+        elif self._is_slow and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(UNWATCHED, self._look)
 
@@ -256,7 +273,7 @@ class _Watch:
         if not self._has_body and self._task is not None:
             self.late = self._task.cancel()
 
-    def _left(self, _: object) -> None:
+    def _left(self, *_: object) -> None:
         self.gone = True
         if self._task is not None:
             self._task.cancel()
@@ -268,7 +285,10 @@ class _Watch:
 
     def stop(self) -> None:
         """The client may go now."""
-        self._timer.cancel()
+        if self._connection is not None:
+            self._connection.watch(None)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._waiting is not None:
             self._waiting.remove_done_callback(self._left)
             self._waiting.cancel()

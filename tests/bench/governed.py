@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from engine.cli.connection import Connection
 from engine.server.app import make_app
 from engine.settings import load_settings
 from engine.world.logs import configure
@@ -40,7 +41,7 @@ def main(upstream: int, rules: str, folder: str) -> None:
     loaded = load_settings(home / "lexgate.yaml", {})
     configure(loaded.settings.log)
     config = uvicorn.Config(
-        make_app(loaded), http="httptools", loop="uvloop", lifespan="on", log_config=None, access_log=False,
+        make_app(loaded), http=Connection, loop="uvloop", lifespan="on", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, ws="none",
     )  # fmt: skip
     sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
