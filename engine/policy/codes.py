@@ -113,6 +113,7 @@ _MEANT: Final[Mapping[int, str]] = {
     464: "rules of equal priority write or choose different things",
     465: "a secret stands in the policy",
     466: "a model's name is misspelt, or its backend does not list it",
+    467: "a limit or budget is counted by what the client says of itself",
 }
 
 _COST: Final[Mapping[int, str]] = {

@@ -20,7 +20,7 @@ from .shadow import forgotten_shadow, undated_shadow
 from .silence import idle, unreasoned
 from .subject import Subject
 from .together import conflicting, overshadowed, unindexed
-from .trust import lifted_by_the_client
+from .trust import counted_by_the_client, lifted_by_the_client
 from .unused import unused_names
 from .verdicts import gives_in, silent_about_absence
 
@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     expired_exceptions,
     ineffective_exceptions,
     lifted_by_the_client,
+    counted_by_the_client,
     unknown_roles,
     redaction_without_twin,
     tools_without_guard,

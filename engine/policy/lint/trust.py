@@ -21,6 +21,7 @@ CLAIMED: Final = (
 )
 """What the client says of itself and its session; nobody has checked it."""
 
+_COUNTED: Final = frozenset({"rate_limit", "budget"})
 _GUARDS: Final = frozenset({Kind.PROTECT, Kind.VERDICT, Kind.METER})
 
 
@@ -50,6 +51,32 @@ def lifted_by_the_client(subject: Subject) -> Iterator[Diagnostic]:
         claimed = keys <= {"agent"} and (each.when is None or _only_claimed(subject, (*path, "when")))
         if claimed and (keys or each.when is not None) and each.rule.rpartition("/")[2] in guards:
             yield subject.warn(423, "any client can say what excepts it from this rule", path, help)
+
+
+def counted_by_the_client(subject: Subject) -> Iterator[Diagnostic]:
+    """W467: a limit or budget is counted by what the client says of itself.
+
+    Whoever changes the header, the parameter or the session that it is counted by gets another account, which is full
+    again. Count by what the proxy knows: `caller.id`, `caller.team`, `caller.key`, `attempt.model`.
+
+    Example:
+        rules:
+          - id: spending
+            phase: attempt
+            actions:
+              - budget: {key: "request.params.user || ''", limit: 5, window: day}  # <--
+
+    Use instead:
+        rules:
+          - id: spending
+            phase: attempt
+            actions:
+              - budget: {key: caller.id, limit: 5, window: day}
+    """
+    for _, name, written, path in subject.steps():
+        if name in _COUNTED and isinstance(written, dict) and "key" in written and _only_claimed(subject, (*path, "key")):
+            help = "count by caller.id, caller.team or caller.key, which the proxy has checked"
+            yield subject.warn(467, "any client can say what gives it another account", (*path, "key"), help)
 
 
 def _guards(rule: RuleSpec) -> bool:

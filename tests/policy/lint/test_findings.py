@@ -38,6 +38,7 @@ def rule(name: str = "r", phase: str = "request", do: str = "block: no", **keys:
         (rule(do="steer: {message: x, then: allow}", phase="tool_call", severity="high"), "W463 0:8"),
         (rule(when="tool.args.count > `3`", phase="tool_call"), "W306 0:6"),
         (rule(match="{model: gtp-5}"), "W466 0:6"),
+        (rule(do="rate_limit: {limit: 5, window: 1m, key: session.id}"), "W467 0:7"),
         (rule(when="any(request.params.items[?x][0])"), "W216 0:6"),
     ],
 )
