@@ -115,7 +115,7 @@ class _Backwards:
         self.path = path
         self._file = path.open("rb")
         size = self._file.seek(0, 2)
-        self.end = size if end is None else min(end, size)
+        self.end = size if end is None else max(0, min(end, size))
         self._lines = self._backwards()
 
     def read(self) -> _Line | None:

@@ -30,7 +30,8 @@ def examined(name: str) -> Examined:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()) == sorted(NAMES)
+    elsewhere = {"deploy"}  # is no policy to look at, but files that go together: test_deploy
+    assert sorted({path.name for path in EXAMPLES.iterdir() if path.is_dir()} - elsewhere) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
