@@ -69,8 +69,9 @@ def run_tests(
     def scope() -> Names:
         return names.scope
 
+    file = Where(plain.source.file)
     return tuple(
-        _result(plain, rules, case, plain.places.get(f"tests/{index}", Where(plain.source.file)), scope, shell_tools)
+        run_case(plain.spec.policy, rules, case, plain.places.get(f"tests/{index}", file), scope, shell_tools)
         for index, case in enumerate(plain.spec.tests)
         if not case.turns  # a conversation needs the whole proxy: `policy test` plays it
     )
@@ -122,15 +123,16 @@ def _decided(rules: RuleSet, phase: Phase, event: Event, facts: Facts, stage: St
             raise TrialError(f"the rules ask {len(questions)} question(s) that the event does not answer")
 
 
-def _result(
-    policy: CheckedPolicy,
+def run_case(
+    policy: str,
     rules: RuleSet,
     case: CaseSpec,
     where: Where,
     scope: Callable[[], Names],
     shell_tools: ShellTools,
 ) -> CaseResult:
-    result = CaseResult(policy.spec.policy, case.name, where)
+    """The result of a test that is no conversation; `policy` is whose rules may be named short."""
+    result = CaseResult(policy, case.name, where)
     if not case.steps:
         given = case.given if isinstance(case.given, dict) else {}
         return _met(result, rules, StepSpec(given=given, expect=case.expect), scope, shell_tools, None)

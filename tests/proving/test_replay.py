@@ -78,10 +78,7 @@ def test_masked_texts_are_not_blamed_for_patches_that_are_missing() -> None:
 
 
 def test_facts_are_those_that_were_read_then() -> None:
-    limited = (
-        "  - {id: hint, phase: request, limit: {max: 1, every: 1h, beyond: allow},"
-        " actions: [respond: Hint.]}\n"
-    )
+    limited = "  - {id: hint, phase: request, limit: {max: 1, every: 1h, beyond: allow}, actions: [respond: Hint.]}\n"
     fresh = replay(recording(exchange("x", event({}))), rules(limited), rules(NOTHING))
     spent = replay(
         recording(exchange("x", event({}, fired=[{"rule": "p/hint", "key": "", "times": 1}]))),
