@@ -224,14 +224,9 @@ def test_a_call_is_dropped_or_rewritten(serve: Serve, provider: ResponsesMock, s
 
 @both
 def test_a_shell_tool_of_the_providers_is_governed_too(serve: Serve, provider: ResponsesMock, stream: bool) -> None:
-    lexgate = served(
-        serve,
-        provider,
-        STEER.replace("tool: bash", "tool: shell").replace(
-            "any(tool.shell.commands[?program == 'rm'])", "contains(tool.args.commands, 'rm -rf /')"
-        ),
-    )
-    provider.script(reply(Shell(("rm -rf /",), "call_rm")), reply(Text("Fine.")))
+    """Its commands are read as those of any other shell: `tool.shell` tells them apart."""
+    lexgate = served(serve, provider, STEER.replace("tool: bash", "tool: shell"))
+    provider.script(reply(Shell(("ls", "sudo rm -rf /"), "call_rm")), reply(Text("Fine.")))
     answer = ask(lexgate, stream, tools=[{"type": "shell"}])
     assert answer.output_text == "Fine."
     (result,) = [item for item in provider.requests[1].json["input"] if item.get("type") == "shell_call_output"]
