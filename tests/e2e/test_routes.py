@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.resources import packs_dir
 from tests.support.anthropic_mock import AnthropicMock, Text, reply
 from tests.support.lexgate import PATIENCE, Lexgate
 from tests.support.openai_mock import Call, Gate, OpenAIMock, Reply
@@ -329,3 +330,20 @@ def test_keep_alives_flow_while_a_race_is_undecided(serve: Serve, provider: Open
         two.open()
         asked.until(b"Two")
     one.open()
+
+
+# --- the pack --------------------------------------------------------------------------------------------------------
+
+ROUTING = (packs_dir() / "routing.yaml").read_text()
+
+
+def test_the_pack_sends_titles_elsewhere_and_passes_over_what_is_not_configured(
+    serve: Serve, provider: OpenAIMock, second: OpenAIMock
+) -> None:
+    lexgate = routed(serve, provider, second, "a:x", ROUTING, routes={"auxiliary": "b:small"})
+    provider.script(*[Reply(text="One.")] * 2)
+    second.script(Reply(text="Two."))
+    assert say(lexgate, "Write a short title for this conversation.") == "Two."
+    assert [say(lexgate, "Hello."), say(lexgate, "Hello.")] == ["One.", "One."]
+    said = [each["route"] for each in lexgate.logs if each["event"] == "route passed over"]
+    assert said.count("@first-request") == 1
