@@ -259,3 +259,22 @@ def test_a_long_text_is_quiet_for_the_same_reasons(end: str, quiet: bool) -> Non
 def test_a_narrowed_pattern_is_quiet_as_well() -> None:
     assert pattern_set("ab+", max_width=5).is_quiet("", "x")
     assert not pattern_set("ab+", max_width=5).is_quiet("", "xa")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "text", "expected"),
+    [
+        ({"a": r"\bkey1-[a-z]+", "b": r"\bkey2-[a-z]+"}, "no such word", False),
+        ({"a": r"\bkey1-[a-z]+", "b": r"\bkey2-[a-z]+"}, "a key1-word", True),
+        ({"a": r"\bkey1-[a-z]+"}, "a key2-word", False),
+        ({"a": r"(?i)\bkey1-[a-z]+"}, "a KEY1-word", True),
+        ({"a": r"\bkey1-[a-z]+", "b": r"[0-9]{9}"}, "123456789", True),
+    ],
+    ids=["neither", "one of two", "another", "without case", "one without a word"],
+)
+def test_a_text_without_what_every_match_needs_is_not_searched(
+    patterns: dict[str, str], text: str, expected: bool
+) -> None:
+    found = PatternSet("p", [compile_pattern(name, text) for name, text in patterns.items()])
+    assert found.may_match(text) is expected
+    assert found.matches(text) is expected
