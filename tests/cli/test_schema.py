@@ -97,8 +97,8 @@ def test_every_setting_is_listed_with_its_variable() -> None:
 
 def test_every_code_and_every_lint_rule_is_listed() -> None:
     page = generated()["docs/reference/codes.md"]
-    assert [number for number in CODES if f"| {number} |" not in page] == []
+    assert [number for number in CODES if f"| [{number}](../lint/" not in page] == []
     for check in (*CHECKS, *STRICT):
         code = (check.__doc__ or "").partition(":")[0]
-        assert f"### {code}\n" in page, f"{check.__name__} begins with no code"
+        assert f"docs/lint/{code}.md" in generated(), f"{check.__name__} begins with no code"
         assert int(code[1:]) in CODES
