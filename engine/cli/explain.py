@@ -14,20 +14,23 @@ from rich.text import Text
 
 from engine import documents
 from engine.diagnostics import ConfigurationError, UsageError, suggestion
-from engine.model.decision import Decision
+from engine.model.decision import Decision, Facts
 from engine.model.effects import Block, Respond, Steer, VerdictKind
 from engine.model.legs import Considered
 from engine.model.phases import Phase
-from engine.policy.compile import compile_policies
 from engine.policy.given import complete_event
 from engine.policy.record import RECOVERIES, DecisionRecord, Subject, attempt_record, op_record, record_of
 from engine.policy.ruleset import Event, RuleSet
 from engine.policy.sources import PolicySet
 from engine.policy.trial import TEST_FACTS, judge
 from engine.proving.explain import Explained, explain, legs
+from engine.proving.past import past_of
+from engine.proving.replay import facts_of
 from engine.rendering import visible
 
-from .output import CONFIG, console, named_sets, output_format, print_json
+from .compiled import compiled_set
+from .output import CONFIG, console, output_format, print_json
+from .past import found_event, found_record, print_past
 from .trees import rule_lines, shown
 
 _INDENT: Final = " " * 9
@@ -40,6 +43,18 @@ _INDENT: Final = " " * 9
 )
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]…")
 @CONFIG
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An audit log: EVENT is then the id of a decision that happened, as the header x-lexgate-decision says it.",
+)
+@click.option(
+    "--traffic",
+    multiple=True,
+    metavar="TRAFFIC",
+    help="Recordings: EVENT is then the id of a decision of an event in them.",
+)
 @click.option("--rule", metavar="NAME", help="Only this rule, by its full name or its id.")
 @output_format("text", "json")
 def command(
@@ -47,6 +62,8 @@ def command(
     policies: tuple[Path, ...],
     more: tuple[Path, ...],
     config: Path | None,
+    audit: Path | None,
+    traffic: tuple[str, ...],
     rule: str | None,
     output: str,
 ) -> None:
@@ -54,13 +71,28 @@ def command(
 
     EVENT is a JSON or YAML file, `-` for standard input. It may be partial, as `tests: given` is: `phase` says which
     phase it is of (default: request), and the schema's defaults complete it.
+
+    With --audit it says what was decided then, from the log alone; what the log does not show is said to be masked. With
+    --traffic a recorded event is explained in full, by the policies that are named now and the facts that were read then.
     """
-    policy_set, rules, checked = _compiled((*policies, *more), config)
-    document = _completed(event, policy_set)
+    recorded = found_event(event, traffic) if traffic else None
+    if traffic and recorded is None and audit is None:
+        raise UsageError(f"there is no decision {event} in {', '.join(traffic)}")
+    if audit is not None and recorded is None:
+        past = past_of(found_record(event, audit))
+        if output == "json":
+            print_json({**past.record, "masked": [{"rule": name, "part": part} for name, part in past.masked]})
+        else:
+            print_past(console(), past, rule)
+        return
+    compiled = compiled_set((*policies, *more), config)
+    policy_set, rules, checked = compiled.policies, compiled.rules, compiled.checked
+    document = _completed(event, policy_set) if recorded is None else recorded[1]
     _check_rule(rule, rules, Phase(document["phase"]))
-    decision = judge(rules, document, trace=True)
+    facts = TEST_FACTS if recorded is None else facts_of(recorded[0])
+    decision = judge(rules, document, facts, trace=True)
     if output == "json":
-        record = _record(decision, document, rules)
+        record = _record(decision, document, rules, facts)
         routed = legs(document, decision, policy_set.catalogue)
         attempts = {"attempts": [attempt_record(each) for each in routed[1]]} if routed is not None else {}
         print_json({"verdict": record["verdict"], "by": record["by"], **record, **attempts})
@@ -75,21 +107,6 @@ def command(
     if not found:
         out.print(f"no rule is of phase {decision.phase.value}")
     _print_decision(out, decision, found, legs(document, decision, policy_set.catalogue))
-
-
-def _compiled(paths: tuple[Path, ...], config: Path | None) -> tuple[PolicySet, RuleSet, Any]:
-    """One set of all that the command line names. Raises ConfigurationError with what stops it from loading."""
-    sets = named_sets(paths, config)
-    joined = msgspec.structs.replace(
-        sets[0],
-        sources=tuple({source.file: source for each in sets for source in each.sources}.values()),
-        diagnostics=tuple(one for each in sets for one in each.diagnostics),
-    )
-    compiled = compile_policies(joined.sources, joined.catalogue)
-    wrong = [each for each in (*joined.diagnostics, *compiled.diagnostics) if each.stops_loading]
-    if wrong or compiled.ruleset is None:
-        raise ConfigurationError(wrong)
-    return joined, compiled.ruleset, compiled.checked
 
 
 def _completed(file: str, policies: PolicySet) -> dict[str, Any]:
@@ -167,7 +184,7 @@ def _print_below(out: Console, text: str, style: str = "") -> None:
         out.print(Text(f"{_INDENT}{line}", style))
 
 
-def _record(decision: Decision, event: Event, rules: RuleSet) -> DecisionRecord:
+def _record(decision: Decision, event: Event, rules: RuleSet, facts: Facts) -> DecisionRecord:
     request = event["request"]
     subject = Subject(
         caller=event["caller"]["id"],
@@ -178,4 +195,4 @@ def _record(decision: Decision, event: Event, rules: RuleSet) -> DecisionRecord:
         revision=rules.revision,
     )
     at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return record_of(decision, id="explain", at=at, subject=subject, facts=TEST_FACTS)
+    return record_of(decision, id="explain", at=at, subject=subject, facts=facts)

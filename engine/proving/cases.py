@@ -122,14 +122,15 @@ class Prover:
             return names
 
         for case, where in cases:
-            came: Mapping[str, Any]
+            came: dict[str, Any]
             if case.turns:
                 if self._run is None:
                     continue
                 blank = CaseResult(policy, case.name, where)
                 stage = lambda: Stage(rules, policies.catalogue, policies.shell_tools)  # noqa: E731
                 played = self._run(play(case, stage, blank, scope))
-                result, came = played.result, dict(played.got)
+                result = played.result
+                came = dict(played.got)
                 if coverage is not None:
                     for exchange in played.exchanges:
                         for recorded, event in events_of(exchange):
@@ -138,8 +139,8 @@ class Prover:
                 result = run_case(policy, rules, case, where, scope, policies.shell_tools)
                 came = {str(number): _short(each) for number, (_, each) in enumerate(result.seen, 1)}
                 if coverage is not None:
-                    for event, decision in result.seen:
-                        coverage.met(event, decision)
+                    for met, decision in result.seen:
+                        coverage.met(met, decision)
             if case.snapshot:
                 self._snapshots.setdefault(file, {})[case.name] = came
                 result = self._compared(result, file, came)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 import msgspec
+import structlog
 
 from engine import __version__
 from engine.actions.params import LinkError, Plan
@@ -84,6 +85,10 @@ class _Unsent(Outbound):
         return True
 
 
+def _silence(_logger: object, _method: str, _event: object) -> NoReturn:
+    raise structlog.DropEvent
+
+
 class Stage:
     """A house with one scripted model behind every backend that the rules name, and a clock that stands still."""
 
@@ -111,6 +116,7 @@ class Stage:
             recorder=self.keeper,
         )
         world.sleep = self._sleep
+        world.log = structlog.wrap_logger(None, processors=[_silence])
         self.house = House(world, Routes(settings), shell_tools)
 
     async def _sleep(self, seconds: float) -> None:
