@@ -20,7 +20,7 @@ from .casefiles import CaseFile
 from .coverage import Coverage, Covered, Spot
 from .explain import Explained, explain
 from .replay import facts_of
-from .transcripts import Played, Stage, play
+from .transcripts import Played, open_stage, play
 
 Run = Callable[[Coroutine[Any, Any, Played]], Played]
 """Runs a conversation to its end: `asyncio.run`."""
@@ -127,7 +127,7 @@ class Prover:
                 if self._run is None:
                     continue
                 blank = CaseResult(policy, case.name, where)
-                stage = lambda: Stage(rules, policies.catalogue, policies.shell_tools)  # noqa: E731
+                stage = lambda: open_stage(rules, policies.catalogue, policies.shell_tools)  # noqa: E731
                 played = self._run(play(case, stage, blank, scope))
                 result = played.result
                 came = dict(played.got)

@@ -1,7 +1,6 @@
 """Plays transcripts: a client and a scripted model with the whole proxy between them, in this process, without a socket."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -37,8 +36,8 @@ from engine.world import World
 from engine.world.backends import open_backends
 from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
-from engine.world.recorder import Recorder
-from engine.world.store.memory import MemoryStore
+from engine.world.store import open_store
+from engine.world.store.base import Store
 
 from .scripted import Script
 
@@ -67,15 +66,20 @@ class Played(msgspec.Struct, frozen=True):
     got: Mapping[str, Any] = {}
 
 
-class _Keeper(Recorder):
+class _Keeper:
     """Keeps what passes, instead of writing it."""
 
     def __init__(self) -> None:
-        super().__init__(Path(), sample=1, content="full")
         self.kept: list[RecordedExchange] = []
+
+    def takes(self, _exchange: str) -> bool:
+        return True
 
     def offer(self, exchange: RecordedExchange, _redact: object = None) -> None:
         self.kept.append(exchange)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 class _Unsent(Outbound):
@@ -89,11 +93,23 @@ def _silence(_logger: object, _method: str, _event: object) -> NoReturn:
     raise structlog.DropEvent
 
 
+class _Clock:
+    """Stands still until it is moved; seconds since 1970."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Stage:
     """A house with one scripted model behind every backend that the rules name, and a clock that stands still."""
 
-    def __init__(self, rules: RuleSet, catalogue: Catalogue = UNKNOWN, shell_tools: ShellTools = DEFAULT_TOOLS) -> None:
-        self.now = START
+    def __init__(
+        self, rules: RuleSet, catalogue: Catalogue, shell_tools: ShellTools, clock: "_Clock", store: Store
+    ) -> None:
+        self.clock = clock
         self.script = Script()
         self.rules = rules
         self.keeper = _Keeper()
@@ -107,11 +123,11 @@ class Stage:
         drawn = iter(range(1, 1 << 62))
         world = World(
             settings,
-            MemoryStore(lambda: self.now),
+            store,
             open_backends(settings, lambda: self.script),
             Metrics(__version__),
             _Unsent(OutboundSettings()),
-            clock=lambda: self.now,
+            clock=clock,
             random_bytes=lambda count: next(drawn).to_bytes(max(count, 8))[-count:],
             recorder=self.keeper,
         )
@@ -120,7 +136,7 @@ class Stage:
         self.house = House(world, Routes(settings), shell_tools)
 
     async def _sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.clock.now += seconds
 
     async def ask(self, codec: Codec, client: ClientSpec, messages: Sequence[Mapping[str, Any]], stream: bool) -> Got:
         """One request, and what the client has of its answer."""
@@ -139,6 +155,12 @@ class Stage:
             path={"model": model, "method": method} if codec.protocol is Protocol.GEMINI else None,
         )
         return await _heard(codec, await handle(incoming, self.rules, self.house), stream)
+
+
+async def open_stage(rules: RuleSet, catalogue: Catalogue = UNKNOWN, shell_tools: ShellTools = DEFAULT_TOOLS) -> Stage:
+    """A stage on which nothing has happened yet."""
+    clock = _Clock()
+    return Stage(rules, catalogue, shell_tools, clock, await open_store("memory://", clock))
 
 
 def backends_named(rules: RuleSet) -> Iterator[str]:
@@ -216,7 +238,9 @@ async def _heard(codec: Codec, reply: Reply, stream: bool) -> Got:
 # -- a whole transcript --
 
 
-async def play(case: CaseSpec, stage_of: Callable[[], Stage], result: CaseResult, scope: Callable[[], Names]) -> Played:
+async def play(
+    case: CaseSpec, stage_of: Callable[[], Awaitable[Stage]], result: CaseResult, scope: Callable[[], Names]
+) -> Played:
     """A transcript in every protocol that it names, streamed and whole; the first that is not as expected ends it."""
     protocols = [Protocol(each) for each in case.protocols] or WIRES
     streams = (True, False) if case.stream is None else (case.stream,)
@@ -225,7 +249,7 @@ async def play(case: CaseSpec, stage_of: Callable[[], Stage], result: CaseResult
     for protocol in protocols:
         for stream in streams:
             variant = f"{protocol}, {'streamed' if stream else 'whole'}"
-            stage = stage_of()
+            stage = await stage_of()
             try:
                 found = await _turns(case, stage, CODECS[protocol], stream, scope)
             except (WireError, LinkError, msgspec.ValidationError) as wrong:
@@ -248,7 +272,7 @@ async def _turns(
     seen: list[Any] = []
     client = ClientSpec()
     for number, turn in enumerate(case.turns, 1):
-        stage.now += lapse(turn.after)
+        stage.clock.now += lapse(turn.after)
         said = turn.client if isinstance(turn.client, ClientSpec) else ClientSpec(says=turn.client)
         client = _going_on(client, said)
         messages += [
@@ -326,7 +350,7 @@ def _nth(number: int) -> str:
 
 def _as_asked(exchange: Exchange, stage: Stage) -> dict[str, Any]:
     """What a backend was asked, as the event of phase `request` shows it."""
-    view = View(exchange, Caller(), stage.now, stage.house.shell_tools)
+    view = View(exchange, Caller(), stage.clock.now, stage.house.shell_tools)
     return view.event(Phase.REQUEST, _WHOLE)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -39,6 +39,19 @@ _STRUCTURE: Final = frozenset({"role", "kind", "id", "name", "tool_call_id", "di
 
 _OPEN: Final = frozenset({"args", "vars", "params"})
 _encode = msgspec.json.Encoder().encode
+
+
+class Keeps(Protocol):
+    """What an exchange is handed to, once it is over."""
+
+    def takes(self, exchange: str) -> bool:
+        """Whether an exchange is to be recorded."""
+
+    def offer(self, exchange: RecordedExchange, redact: Redact | None = None) -> None:
+        """Hand an exchange in."""
+
+    async def close(self) -> None:
+        """Finish what was begun."""
 
 
 class Recorder:

@@ -19,7 +19,7 @@ from .keys import CROWDED
 from .metrics import Metrics
 from .outbound import Outbound
 from .prices import Prices
-from .recorder import Recorder
+from .recorder import Keeps
 from .store.base import Store
 from .usage import Usage
 
@@ -42,7 +42,7 @@ class World:
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         estimates: Estimates | None = None,
-        recorder: Recorder | None = None,
+        recorder: Keeps | None = None,
     ) -> None:
         self.settings = settings
         self.store = store

@@ -8,10 +8,11 @@ from engine.proving.past import is_masked, past_of
 
 
 def record(**more: Any) -> dict[str, Any]:
-    outcomes = [
-        {"rule": "p/win", "outcome": "matched", "mode": "enforce", "because": [], "actions": ["block"], "patch": [], "verdict": "block"},
-        {"rule": "p/lose", "outcome": "matched", "mode": "enforce", "because": [], "actions": ["steer"], "patch": [], "verdict": "steer"},
-        {"rule": "p/shy", "outcome": "matched", "mode": "shadow", "because": [], "actions": ["block"], "patch": [], "verdict": "block"},
+    plain: dict[str, Any] = {"outcome": "matched", "because": [], "patch": []}
+    outcomes: list[dict[str, Any]] = [
+        {"rule": "p/win", "mode": "enforce", "actions": ["block"], "verdict": "block", **plain},
+        {"rule": "p/lose", "mode": "enforce", "actions": ["steer"], "verdict": "steer", **plain},
+        {"rule": "p/shy", "mode": "shadow", "actions": ["block"], "verdict": "block", **plain},
         {"rule": "p/spent", "outcome": "limited", "mode": "enforce", "because": [], "actions": [], "patch": []},
         {"rule": "p/set", "outcome": "matched", "mode": "enforce", "actions": ["set"],
          "because": [{"expr": "request.model", "value": "mac:" + "0" * 32, "span": "p.yaml:4:11"}],

@@ -54,7 +54,7 @@ def test_wider_and_narrower_are_proved_both_ways(narrow: str, wide: str) -> None
         ("match: {model: gpt-4o}", "match: {model: o3}"),
         ("match: {model: gpt-4o}", "match: {caller: ann}"),
         ("when: request.stream", "when: \"request.model == 'o3'\""),
-        ("when: request.stream", 'when: "!request.stream"'),
+        ("when: request.stream", 'when: "!(request.stream)"'),
         ("mode: shadow", "mode: enforce"),
         ("priority: 1", "priority: 2"),
         ("match: {model: gpt-4o}, priority: 1", "priority: 2"),

@@ -9,7 +9,7 @@ from engine.language import Names
 from engine.policy.compile import PolicySource, check_file
 from engine.policy.context import UNKNOWN
 from engine.policy.trial import CaseResult, rules_of
-from engine.proving.transcripts import Played, Stage, play
+from engine.proving.transcripts import Played, open_stage, play
 
 RULES = """\
 version: 1
@@ -43,7 +43,7 @@ def played(test: str) -> Played:
         return names.scope
 
     result = CaseResult("p", case.name, checked.places["tests/0"])
-    return asyncio.run(play(case, lambda: Stage(rules), result, scope))
+    return asyncio.run(play(case, lambda: open_stage(rules), result, scope))
 
 
 def wrong(test: str) -> list[tuple[str, Any]]:
