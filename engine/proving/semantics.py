@@ -302,15 +302,21 @@ def _parts(written: Any, kind: str) -> Iterator[str]:
 
 def _means_the_same(old: Any, new: Any, before: PolicySpec, after: PolicySpec) -> bool:
     """Whether names that both use mean the same in both files."""
-    used = {kind for each in (old, new) for text in _texts(each) for kind, _ in _names(text)}
-    differing = {
-        "definition": before.definitions != after.definitions,
-        "set": before.sets != after.sets,
-        "patterns": before.patterns != after.patterns,
+    known: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+        "definition": (before.definitions, after.definitions),
+        "set": (before.sets, after.sets),
+        "patterns": (before.patterns, after.patterns),
     }
-    if "definition" in used:  # a definition may use all of them
-        return not any(differing.values())
-    return not any(differing.get(kind, True) for kind in used)
+    waiting = [text for each in (old, new) for text in _texts(each)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        for kind, name in set(_names(waiting.pop())) - seen:
+            seen.add((kind, name))
+            if kind not in known or known[kind][0].get(name) != known[kind][1].get(name):
+                return False
+            if kind == "definition" and name in before.definitions:
+                waiting.append(before.definitions[name])
+    return True
 
 
 def _names(text: str) -> Iterator[tuple[str, str]]:
