@@ -51,7 +51,7 @@ def test_a_mistake_of_ours_exits_3_and_says_what_to_report(run: Run, monkeypatch
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the moon is full")
 
-    monkeypatch.setattr("engine.cli.lint.examine", broken)
+    monkeypatch.setattr("engine.cli.lint.findings", broken)
     shown = run("lint", "shell.yaml")
     assert shown.code == 3
     assert "internal error: RuntimeError: the moon is full" in shown.err
@@ -62,7 +62,7 @@ def test_a_mistake_of_ours_exits_3_and_says_what_to_report(run: Run, monkeypatch
 
 def test_a_mistake_of_ours_shows_its_traceback_on_demand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEXGATE_DEBUG", "1")
-    monkeypatch.setattr("engine.cli.lint.examine", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("engine.cli.lint.findings", lambda *_, **__: 1 / 0)
     shown = run("lint", "shell.yaml")
     assert shown.code == 3
     assert "Traceback" in shown.err

@@ -35,6 +35,9 @@ class Down:
     async def commit(self, *_: Any) -> Any:
         raise StoreDown("no such host")
 
+    async def scan(self, *_: Any, **__: Any) -> Any:
+        raise StoreDown("no such host")
+
     async def close(self) -> None:
         pass
 

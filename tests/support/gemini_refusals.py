@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Final
 
 KNOWN: Final = frozenset(
@@ -81,7 +81,7 @@ def _refusals(request: Any, model: str, counting: bool) -> Iterator[str]:
     yield from _contents(wire, model)
 
 
-def _tools(wire: Mapping[str, Any]) -> Iterator[str]:
+def _tools(wire: Mapping[str, Any]) -> Generator[str, None, set[str]]:
     names: set[str] = set()
     for place, tool in enumerate(wire.get("tools") or ()):
         for declaration in _named(tool).get("functionDeclarations") or ():

@@ -69,7 +69,7 @@ Results = Mapping[str, bool]
 """By the name of a test with its parameters, whether it passed."""
 
 
-def tests() -> list[str]:
+def cell_tests() -> list[str]:
     """The names of the tests that the page is made of."""
     return [
         *(
