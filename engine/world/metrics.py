@@ -87,6 +87,12 @@ class Metrics:
             ("phase", "verdict", "rule", "mode"),
             open=("rule",),
         )
+        self._shadow = Tally(
+            "lexgate_shadow_matches",
+            "Matches of rules in shadow; agrees: the verdict would have been the one that was enforced.",
+            ("rule", "agrees"),
+            open=("rule",),
+        )
         self._errors = Tally(
             "lexgate_policy_rule_errors", "Rules whose evaluation failed.", ("rule", "phase"), open=("rule",)
         )
@@ -139,7 +145,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
         for each in (
-            self._requests, self._total, self._first_byte, self._streams, self._decisions, self._errors,
+            self._requests, self._total, self._first_byte, self._streams, self._decisions, self._shadow, self._errors,
             self._tool_calls, self._reasks, self._attempts, self._failures, self._tokens, self._reloads, self._store,
             self._notifications, self._rule_metrics, self._costs, self._unpriced, self._keys, self._lists,
             self._health, self._warnings,
@@ -167,6 +173,8 @@ class Metrics:
                 self._errors.add(outcome.rule, phase)
             if outcome.mode is Mode.SHADOW and outcome.outcome is OutcomeKind.MATCHED:
                 self._decisions.add(phase, _VERDICTS[outcome.verdict], outcome.rule, "shadow")
+                agrees = max(outcome.verdict, decision.verdict) is decision.verdict
+                self._shadow.add(outcome.rule, "yes" if agrees else "no")
                 self.compared(outcome.rule, _VERDICTS[outcome.verdict], _VERDICTS[decision.verdict])
 
     def tool_call(self, fate: ToolFate) -> None:

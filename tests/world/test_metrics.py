@@ -200,3 +200,12 @@ def test_every_metric_has_one_type_and_help_line(metrics: Metrics) -> None:
 def test_a_wrong_number_of_labels_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="has the labels"):
         Tally("t", "", ("a",)).add("x", "y")
+
+
+def test_a_match_in_shadow_says_whether_it_would_have_changed_the_verdict(metrics: Metrics) -> None:
+    """The strongest verdict wins: a steer changes nothing where a block stands already."""
+    steers = Outcome(rule="p/b", outcome=OutcomeKind.MATCHED, mode=Mode.SHADOW, verdict=VerdictKind.STEER)
+    for verdict in (VerdictKind.ALLOW, VerdictKind.STEER, VerdictKind.BLOCK):
+        metrics.decided(Decision(phase=Phase.TOOL_CALL, verdict=verdict, by="p/a", outcomes=(steers,)))
+    found = shown(metrics)["lexgate_shadow_matches_total"]
+    assert found == {(("agrees", "no"), ("rule", "p/b")): 1, (("agrees", "yes"), ("rule", "p/b")): 2}
