@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import httpx2
 import msgspec
 
-from tests.bench import decide, load, upstream
+from tests.bench import decide, load, upstream, wires
 from tests.bench.clients import measure
 from tests.bench.process import Child, child, cores, event_loop_run, pin
 
@@ -171,6 +171,7 @@ async def main() -> None:
     decided = decide.measure()
     sys.stdout.write(f"decide, on an event of 28 KB\n{decide.report(decided)}\n")
     problems += missed_by_decide(decided)
+    sys.stdout.write(f"\n{wires.HEADING}\n{wires.report(await wires.measure())}\n")
     for problem in problems:
         sys.stdout.write(f"MISSED  {problem}\n")
     if problems:
