@@ -32,6 +32,9 @@ NOT_POLICIES: Final = frozenset({"cases"})
 _REQUIRED_VARIABLE: Final = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _STANDS_FOR_ANY: Final = "http://not-set.invalid"
+_STANDS_FOR_STORE: Final = "postgresql://not-set.invalid/lexgate"
+_STORE_VARIABLE: Final = re.compile(r"^\s*state:\s*[\"']?\$\{(\w+)\}", re.MULTILINE)
+"""The variable that says which store there is: its stand-in must be the address of one."""
 """The value of a variable that is not set where a configuration is only judged: it passes for a key and for a URL."""
 
 
@@ -118,7 +121,8 @@ def judged_settings(config: Path, environ: Mapping[str, str]) -> Loaded:
     except (OSError, UnicodeDecodeError):
         text = ""
     unset = {name: _STANDS_FOR_ANY for name in _REQUIRED_VARIABLE.findall(text) if not environ.get(name)}
-    return load_settings(config, {**environ, **unset})
+    unset |= {name: _STANDS_FOR_STORE for name in _STORE_VARIABLE.findall(text) if name in unset}
+    return load_settings(config, {**environ, **unset}, absent_secret=_STANDS_FOR_ANY)
 
 
 def configured(loaded: Loaded) -> PolicySet:

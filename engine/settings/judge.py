@@ -61,13 +61,20 @@ def typed(shape: Shape, text: str) -> Any:
 class Judge:
     """Walks raw values along the model. `where` places a path, `base` is where `file:` paths start from.
 
-    What stands at `known_bad` was reported before.
+    What stands at `known_bad` was reported before. `absent_secret` stands in for a secret whose file is not there.
     """
 
-    def __init__(self, where: Callable[[Steps, bool], Where], base: Path, known_bad: Collection[Steps] = ()) -> None:
+    def __init__(
+        self,
+        where: Callable[[Steps, bool], Where],
+        base: Path,
+        known_bad: Collection[Steps] = (),
+        absent_secret: str | None = None,
+    ) -> None:
         self.where = where
         self.base = base
         self.known_bad = known_bad
+        self.absent_secret = absent_secret
         self.diagnostics: list[Diagnostic] = []
         self.secret_files: dict[Steps, str] = {}
 
@@ -133,6 +140,8 @@ class Judge:
         try:
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as problem:
+            if self.absent_secret is not None:
+                return self.absent_secret
             reason = getattr(problem, "strerror", None) or "it is not UTF-8"
             message = f"'{dotted(path)}': the file {file} cannot be read: {reason}"
             self.diagnostics.append(error(NO_FILE, message, self.where(path, False)))

@@ -84,14 +84,16 @@ def load_settings(
     overrides: Sequence[tuple[str, str]] = (),
     *,
     folder: Path = Path(),
+    absent_secret: str | None = None,
 ) -> Loaded:
     """Merge the layers and check the whole; without a path `lexgate.yaml` in `folder` is read if it is there.
 
-    `overrides` are dotted paths with their text, the later wins. Mappings merge, lists replace. Raises
-    ConfigurationError with everything that is wrong.
+    `overrides` are dotted paths with their text, the later wins. Mappings merge, lists replace. `absent_secret` stands
+    in for what a `file:` reference names and this machine does not have. Raises ConfigurationError with everything that
+    is wrong.
     """
     path = config_path or folder / FILE_NAME
-    layers = _Layers(path.parent, environ)
+    layers = _Layers(path.parent, environ, absent_secret)
     if path.is_file():
         try:
             document = documents.read(path)
@@ -112,9 +114,10 @@ def load_settings(
 class _Layers:
     """The merged raw values so far."""
 
-    def __init__(self, base: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, base: Path, environ: Mapping[str, str], absent_secret: str | None = None) -> None:
         self.base = base
         self.environ = environ
+        self.absent_secret = absent_secret
         self.document: Document | None = None
         self.raw: dict[str, Any] = {}
         self.provenance: dict[Steps, Layer] = {}
@@ -292,7 +295,7 @@ class _Layers:
         return self.document.key(path) if key else self.document.value(path)
 
     def load(self, file: Path | None) -> Loaded:
-        judge = Judge(self._where, self.base, self.broken)
+        judge = Judge(self._where, self.base, self.broken, self.absent_secret)
         full = judge.judge(Shape(Settings, section=Settings), self.raw, ())
         self.diagnostics += judge.diagnostics
         for path, name in judge.secret_files.items():

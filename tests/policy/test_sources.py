@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.diagnostics import ConfigurationError
 from engine.model.effects import Block
 from engine.policy.compile import compile_policies
 from engine.policy.given import complete_event
@@ -20,6 +21,7 @@ from engine.policy.sources import (
     read_source,
 )
 from engine.policy.trial import judge
+from engine.settings import load_settings
 
 POLICY = "version: 1\npolicy: p\nrules: []\n"
 
@@ -170,3 +172,18 @@ def test_an_override_of_what_a_pack_does_not_have_is_an_error_at_its_place(
     config.write_text(f"packs:\n  guard:\n    {override}\n")
     (found,) = configured(judged_settings(config, {})).diagnostics
     assert (found.code, found.message, found.where.line) == ("E154", message, 3)
+
+
+def test_a_configuration_is_judged_without_the_files_of_its_secrets(tmp_path: Path) -> None:
+    """They lie where it is served, not where it is written."""
+    file = tmp_path / "lexgate.yaml"
+    file.write_text('backends: {a: {protocol: openai, base_url: "http://a.invalid", api_key: "file:/nowhere/key"}}')
+    assert judged_settings(file, {}).settings.backends["a"].api_key
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(file, {})
+
+
+def test_a_configuration_is_judged_without_the_variable_of_its_store(tmp_path: Path) -> None:
+    file = tmp_path / "lexgate.yaml"
+    file.write_text('state: "${STORE}"')
+    assert judged_settings(file, {}).settings.state.reveal().startswith("postgresql://")
