@@ -3,6 +3,7 @@
 A codec is sans-I/O: bytes in, values out, and back. It never waits, and does not care where the network cut the bytes.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -169,4 +170,10 @@ class StreamsJson(Protocol):
 
 def streams_events(codec: Codec, exchange: Exchange) -> bool:
     """Whether a streamed answer is server-sent events, as nearly all are."""
-    return not (isinstance(codec, StreamsJson) and codec.streams_as_json(exchange))
+    return not (_may_stream_json(type(codec)) and isinstance(codec, StreamsJson) and codec.streams_as_json(exchange))
+
+
+@functools.lru_cache(maxsize=32)
+def _may_stream_json(kind: type[Codec]) -> bool:
+    """Worked out once for a codec: Python takes its time to see whether an object has the methods of a protocol."""
+    return issubclass(kind, StreamsJson)

@@ -33,6 +33,11 @@ from engine.world.http.base import Headers, Response, TransportError
 Bill = Callable[[Usage | None, Taken | None], None]
 """Told what an attempt used whose answer the client does not get."""
 
+
+def _unknown() -> None:
+    """Nobody knows more of what it used."""
+
+
 _NO_LEG: Final = Problem(status=404, message="The route has no backend.", kind="not_found_error")
 _EXPECTED_OUTPUT: Final = 1_000
 """Tokens of output by which legs are compared that cost differently."""
@@ -300,12 +305,14 @@ class Attempts:
         self._world.health.failed(taken.backend, taken.model)
         return unreadable(f"The answer of the backend '{taken.backend}' cannot be read: {bad}.")
 
-    async def end(self, usage: Usage | None) -> None:
-        """The attempt is over: its reservations are settled on what it used."""
+    async def end(self, usage: Usage | None, about: Callable[[], Usage | None] = _unknown) -> None:
+        """The attempt is over: its reservations are settled on what it used, or on `about` that where it did not say."""
         current = self._current
-        if current is not None and not current.made:
-            self._world.health.ended(current.taken.backend, current.taken.model)
-        await self._judge.release(self._used(usage))
+        if current is not None:
+            if not current.made:
+                self._world.health.ended(current.taken.backend, current.taken.model)
+            self._world.estimates.learn(current.exchange, usage)
+        await self._settled(usage, about)
 
     async def close(self, used: Usage | None = None) -> None:
         """Whatever happened, no connection and no reservation stays behind; what was used by then is counted."""
@@ -313,18 +320,18 @@ class Attempts:
         if current is not None:
             await current.response.aclose()
             self._world.health.left(current.taken.backend, current.taken.model)
-        await self._judge.release(self._used(used))
+        await self._settled(used)
 
-    def _used(self, usage: Usage | None) -> Usage | None:
-        """What the attempt used; of one that ended without saying it, about as much; None where nothing was asked."""
+    async def _settled(self, usage: Usage | None, about: Callable[[], Usage | None] = _unknown) -> None:
+        """What nobody said is estimated where something is held for it; nothing is charged where nothing was asked."""
         current, self._current = self._current, None
-        if current is None:
-            return usage
-        if usage is not None:
-            self._world.estimates.learn(current.exchange, usage)
-            return usage
-        account = current.account
-        return account.unknown(self._judge.view.count(current.exchange), current.exchange) if account.held else None
+        account = self._judge.account
+        if not account.held:
+            return
+        if current is not None and usage is None:
+            count = self._judge.view.count
+            usage = about() or account.unknown(count(current.exchange), current.exchange)
+        await self._judge.release(usage, account)
 
 
 def _worse(before: Failure | None, now: Failure) -> Failure:

@@ -131,7 +131,7 @@ async def _raw(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncGen
             yield whole
     usage = unread.usage(rest)
     passage.bill(usage)
-    await attempts.end(usage or passage.estimated())
+    await attempts.end(usage, passage.estimated)
     await passage.done("", usage)
     yield rest
 
@@ -211,7 +211,7 @@ async def _governed_stream(
                 governor.usage = passage.estimated()
             used = governor.usage
             passage.bill(used)
-            await attempts.end(used or passage.estimated())
+            await attempts.end(used, passage.estimated)
             if governor.error is not None:
                 raise refused_late(governor.error)
             if governor.refusal is None:
@@ -267,7 +267,7 @@ async def _passed_through(passage: Passage, unread: Unread, attempts: Attempts) 
     """The stream held no call: nothing of it concerned a rule."""
     usage = unread.usage()
     passage.bill(usage)
-    await attempts.end(usage or passage.estimated())
+    await attempts.end(usage, passage.estimated)
     await passage.done("", usage)
 
 

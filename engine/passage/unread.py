@@ -20,30 +20,38 @@ class Unread:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._first = b""
-        self._tail = b""
+        """The beginning of a long stream, once it is one."""
+        self._last: list[bytes] = []
+        """The end as it came, piece by piece; of a short stream all of it."""
         self._size = 0
+        self._full = 2 * TAIL
+        """The length at which the pieces are put together and cut: a copy for each of them would cost more than they."""
 
     def add(self, data: bytes) -> None:
         """More of the stream went by."""
+        self._last.append(data)
         self._size += len(data)
-        if len(self._first) < FIRST:
-            self._first = (self._first + data)[:FIRST]
-        self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+        if self._size >= self._full:
+            self._first, tail = self._ends()
+            self._last, self._full = [tail], self._size + TAIL
+
+    def _ends(self) -> tuple[bytes, bytes]:
+        kept = b"".join(self._last)
+        return self._first or kept[:FIRST], kept[-TAIL:]
 
     def usage(self, rest: bytes = b"") -> Usage | None:
         """What the provider reported; `rest` is what did not go by yet."""
-        whole = self._size <= TAIL
-        return self._codec.usage_in_tail((self._tail if whole else self._first + b"\n\n" + self._tail) + rest)
+        first, tail = self._ends()
+        return self._codec.usage_in_tail((tail if self._size <= TAIL else first + b"\n\n" + tail) + rest)
 
     def said(self) -> int:
         """About how many bytes of text and of calls the model said so far, for a stream that was broken off.
 
         A short stream is read now; of a long one the beginning and the end are, and stand for all of it.
         """
-        if self._size <= TAIL:
-            kept = self._tail
-        else:
-            kept = self._first.rpartition(b"\n\n")[0] + b"\n\n" + self._tail.partition(b"\n\n")[2]
+        first, kept = self._ends()
+        if self._size > TAIL:
+            kept = first.rpartition(b"\n\n")[0] + b"\n\n" + kept.partition(b"\n\n")[2]
         return round(self._read(kept) / len(kept) * self._size) if kept else 0
 
     def _read(self, kept: bytes) -> float:

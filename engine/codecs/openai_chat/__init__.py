@@ -103,6 +103,8 @@ class OpenAIChat:
 
     def usage_in_tail(self, tail: bytes) -> Usage | None:
         """From the last event of the tail that reports it; its first line may be half of one."""
+        if b'"usage"' not in tail:
+            return None
         for line in reversed(tail.splitlines()):
             if line.startswith(b"data:") and b'"usage"' in line:
                 try:
