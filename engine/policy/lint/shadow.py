@@ -63,9 +63,10 @@ def undated_shadow(subject: Subject) -> Iterator[Diagnostic]:
 
 
 def _shadows(subject: Subject) -> Iterator[tuple[Path, date | None]]:
-    """Where `mode: shadow` stands, and the day beside it."""
-    spec = subject.spec
-    paths: list[Path] = [("mode",)] if spec.mode is Mode.SHADOW else []
+    """Where `mode: shadow` stands in the file, and the day beside it; what a configuration puts in shadow stands there."""
+    spec, written = subject.spec, subject.document.data
+    says_so = isinstance(written, dict) and "mode" in written
+    paths: list[Path] = [("mode",)] if spec.mode is Mode.SHADOW and says_so else []
     paths += [("rules", index, "mode") for index, rule in enumerate(spec.rules) if rule.mode is Mode.SHADOW]
     lines = subject.document.source.splitlines()
     for path in paths:
