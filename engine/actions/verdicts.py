@@ -36,13 +36,11 @@ class DropParams(Params, frozen=True, kw_only=True):
 
 
 class SteerParams(Params, frozen=True, kw_only=True):
-    message: Annotated[Text, Meta(description="What the model is told as the result of its call.")]
+    message: Annotated[Text, Meta(description="What the model is told: as the result of its call, or by the user.")]
     attempts: Annotated[int, Meta(description="How often the model is asked again.", ge=1, le=10)] = 1
     then: Annotated[
         Literal["block", "reply", "allow"],
-        Meta(
-            description="After the last attempt: refuse, give the message to the client as text, or let the call pass."
-        ),
+        Meta(description="After the last attempt: refuse, give the message to the client as text, or let it pass."),
     ] = "block"
     mode: Annotated[
         Literal["reask", "reply"], Meta(description="`reply` gives the message to the client at once, as the answer.")
@@ -81,11 +79,12 @@ def drop(_params: DropParams, _moment: Moment) -> Iterator[Effect]:
     yield Drop()
 
 
-@action(Phase.TOOL_CALL, kind=Kind.VERDICT)
+@action(Phase.TOOL_CALL, Phase.RESPONSE, kind=Kind.VERDICT)
 def steer(params: SteerParams, moment: Moment) -> Iterator[Effect]:
-    """Refuse a tool call, tell the model why, and ask it again inside the same response.
+    """Refuse a tool call or an answer, tell the model why, and ask it again inside the same response.
 
     The client never sees the refused call. The new answer is judged by the same rules; after `attempts` re-asks `then`
-    happens. Example: `steer: {message: "Push a new commit instead.", attempts: 2, then: block}`.
+    happens. In `response` (with `delay: all`) the whole answer is refused: the client gets the next one alone.
+    Example: `steer: {message: "Push a new commit instead.", attempts: 2, then: block}`.
     """
     yield Steer(params.message(moment.event, moment.env), params.attempts, params.then, params.mode)

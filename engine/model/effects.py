@@ -89,7 +89,7 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Steer(msgspec.Struct, frozen=True):
-    """Refuse a tool call and tell the model why; `then` is what happens after `attempts` re-asks."""
+    """Refuse a tool call or an answer and tell the model why; `then` is what happens after `attempts` re-asks."""
 
     message: str
     attempts: int = 1

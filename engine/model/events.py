@@ -267,7 +267,7 @@ class Response(Section):
     finish_reason: str = ""
     tool_calls: list[EventCall] = []
     usage: EventUsage = msgspec.field(default_factory=EventUsage)
-    empty: Annotated[bool, Meta(description="No text and no tool call.")] = False
+    empty: Annotated[bool, Meta(description="Nothing was said: no text, no refusal and no tool call.")] = False
 
 
 SECTIONS: Final[Mapping[str, type[Section]]] = {
@@ -346,7 +346,8 @@ def _imply(event: dict[str, Any], given: Mapping[str, Any]) -> None:
         if "bytes" not in given.get("result", {}):
             event["result"]["bytes"] = len(event["result"]["text"].encode())
     if "response" in event and "empty" not in given.get("response", {}):
-        event["response"]["empty"] = not event["response"]["text"] and not event["response"]["tool_calls"]
+        said = event["response"]
+        said["empty"] = not (said["text"].strip() or said["tool_calls"])
     if "text" in event and "settled" not in given.get("text", {}):
         event["text"]["settled"] = len(event["text"]["window"])
     if "tool" in event and "text" not in given.get("tool", {}):

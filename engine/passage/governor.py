@@ -46,10 +46,15 @@ BETWEEN: Final = "\n\n"
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Which rules steered a turn's calls, and what the model is told as the result of each of them."""
+    """Which rules steered a turn, and what the model is told: as the result of each of its calls, and as the user.
+
+    `whole`: the answer itself was refused, and nothing of it went out.
+    """
 
     rules: tuple[str, ...]
     results: tuple[tuple[ToolCall, str], ...]
+    told: str = ""
+    whole: bool = False
 
 
 class _Flow:
@@ -160,6 +165,16 @@ class Governor:
     def withheld(self) -> bool:
         """The model made calls that did not go out."""
         return len(self._calls.get(0, ())) > len(self.went_out)
+
+    def refuse(self, rule: str, message: str) -> None:
+        """Refuse the whole answer, of which nothing went out: the model is asked again, and told the message."""
+        made = [call.whole for call in self._calls.get(0, {}).values()]
+        self.refusal = Refusal((rule,), tuple((call, message) for call in made), "" if made else message, whole=True)
+
+    @property
+    def may_be_refused(self) -> bool:
+        """The model can be asked for another answer: it gave one, which no rule ended, and nothing ran at its provider."""
+        return self._choices == 1 and not self.cut and self._may_reask(self._calls.get(0, {}).values(), went=False)
 
     # -- chunks --
 

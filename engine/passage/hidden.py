@@ -96,8 +96,13 @@ def _proofs(part: Part) -> Sequence[str]:
     return [proof for proof in (part.signature, *found) if isinstance(proof, str) and proof]
 
 
-def refused_turn(text: str, thoughts: Sequence[Part], results: Sequence[tuple[ToolCall, str]]) -> tuple[Message, ...]:
-    """The turn that was withheld, as the backend's history has it: the calls, and why each was not executed."""
+def refused_turn(
+    text: str, thoughts: Sequence[Part], results: Sequence[tuple[ToolCall, str]], told: str = ""
+) -> tuple[Message, ...]:
+    """The turn that was withheld, as the backend's history has it: the calls, and why each was not executed.
+
+    `told` is what the user says of a turn without calls.
+    """
     parts = (*thoughts, *((Part(kind="text", text=text),) if text else ()))
     assistant = Message(role="assistant", parts=parts, tool_calls=tuple(call for call, _ in results))
     answers = tuple(
@@ -109,4 +114,6 @@ def refused_turn(text: str, thoughts: Sequence[Part], results: Sequence[tuple[To
         )
         for call, message in results
     )
-    return (assistant, *answers)
+    asked = (Message(role="user", parts=(Part(kind="text", text=told),)),) if told else ()
+    # A message that says nothing, or holds thoughts alone, is one that providers refuse.
+    return (assistant, *answers, *asked) if text or results else asked

@@ -52,6 +52,8 @@ class Passage:
         """The answers of the model so far; all but the last were refused by steering."""
         self.turns: list[Message] = []
         """What the refused answers and the results of their calls are in the backend's history."""
+        self.reasked = False
+        """The model was asked again."""
         self.unread: Unread | None = None
         """What is kept of a stream that no rule reads, while it flows."""
         self.replaced: str | None = None
@@ -106,13 +108,18 @@ class Passage:
         refusal = governor.refusal
         if refusal is None:
             raise AssertionError("nothing was refused")
+        self.reasked = True
         for rule in refusal.rules:
             self.judge.steered[rule] = self.judge.steered.get(rule, 0) + 1
         self.judge.reasks_left -= 1
         self.world.metrics.reasked(self.view.taken.backend)
         thoughts = thoughts or _unsigned(governor.said("reasoning"), self._asked_in())
-        turn = refused_turn(governor.said(), thoughts, refusal.results)
-        self.turns += turn
+        turn = refused_turn(governor.said(), thoughts, refusal.results, refusal.told)
+        if refusal.whole:
+            # The client gets nothing of what was said so far: what comes next stands for itself, in its history too.
+            self.answers, self.turns = [], []
+        else:
+            self.turns += turn
         return replace(sent, messages=(*sent.messages, *turn), body=None)
 
     def _asked_in(self) -> Protocol:
@@ -142,17 +149,22 @@ class Passage:
         return self.replaced if self.replaced is not None else "".join(each.text() for each in self.answers)
 
     async def judge_response(self, governor: Governor) -> str | None:
-        """The message that stands in the answer's place; None where it goes out. Raises Failure.
+        """The message that stands in the answer's place; None where it goes out, or is refused. Raises Failure.
 
-        An answer that was not delayed as a whole has gone out: its rules can only observe it.
+        An answer that was not delayed as a whole has gone out: its rules can only observe it. Where a rule wants another
+        one, the governor's `refusal` says so.
         """
         if not self.judge.has(Phase.RESPONSE):
             return None
+        self.judge.may_reask = governor.may_be_refused
         decision = await self.judge.judge(Phase.RESPONSE, response=self.response(governor.finish, governor.usage))
         if decision is None or not decision.refused or not self.reading.delays_all:
             return None
         if isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
             raise refused_late(decision.effect)
+        if isinstance(decision.effect, Steer) and decision.effect.mode == "reask":
+            governor.refuse(decision.by, decision.effect.message)
+            return None
         self.replaced = message_of(decision)
         return self.replaced
 
@@ -164,7 +176,8 @@ class Passage:
         text = BETWEEN.join(text for each in self.answers if (text := each.said()))
         reasoning = "".join(each.said("reasoning") for each in self.answers)
         calls = self.answers[-1].went_out if self.answers else ()
-        return response_section(text, reasoning, finish, calls, self.shown(usage), billed, self.judge.cost)
+        refusal = "".join(each.said("refusal") for each in self.answers)
+        return response_section(text, reasoning, finish, calls, self.shown(usage), billed, self.judge.cost, refusal)
 
     async def remembered(self, governor: Governor) -> None:
         """The answer is whole: what its next turn needs is kept, and its end is told, before the client can ask again."""
@@ -199,9 +212,7 @@ class Passage:
     def answered(self, status: int) -> None:
         exchange, taken = self.view.exchange, self.view.taken
         seconds = self.world.clock() - self.view.now
-        self.world.metrics.answered(
-            exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds
-        )
+        self.world.metrics.answered(exchange.protocol, taken.model or exchange.model, taken.backend, status, seconds)
         self.world.usage.asked(self._who(), status)
 
     def _who(self, of: Taken | None = None) -> Who:

@@ -148,7 +148,7 @@ async def _governed_stream(
     spoke = clock()
     try:
         while True:
-            if not passage.turns:
+            if not passage.reasked:
                 response = await attempts.begin(sent)
             else:
                 task = asyncio.ensure_future(attempts.begin(sent))
@@ -156,7 +156,8 @@ async def _governed_stream(
                 async for beat in _waiting(passage, task, writer):
                     yield beat
                 response = task.result()
-                writer.next_attempt()
+                if passage.turns:
+                    writer.next_attempt()
             governor = passage.governor(choices_of(passage.view.exchange))
             ended: list[tuple[Frame | None, Sequence[Chunk]]] = []
             source = _bytes_of(response, attempts)
@@ -214,10 +215,13 @@ async def _governed_stream(
             await attempts.end(used, passage.estimated)
             if governor.error is not None:
                 raise refused_late(governor.error)
+            message = await passage.judge_response(governor) if governor.refusal is None else None
             if governor.refusal is None:
                 break
             sent = passage.asked_again(sent, governor, listener.thoughts)
-        message = await passage.judge_response(governor)
+            if not passage.turns:
+                # Nothing of the answer went out: the next one has a beginning of its own.
+                delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
         shows_usage = used is not None and passage.codec.ask_for_usage(passage.view.exchange) is passage.view.exchange
         closing: list[Chunk] = [UsageReported(used)] if used is not None and shows_usage else []
         closing.append(Closed())

@@ -277,8 +277,9 @@ def response_section(
     usage: Usage | None,
     billed: int,
     cost: float | None,
+    refusal: str = "",
 ) -> dict[str, Any]:
-    """`response` of an assembled answer; `billed` and `cost` are those of all attempts."""
+    """`response` of an assembled answer; `billed` and `cost` are those of all attempts. A refusal says something, too."""
     made = [event_call(call) for call in calls]
     tokens = usage or Usage()
     return {
@@ -294,7 +295,7 @@ def response_section(
             "billed": billed,
             "cost": cost,
         },
-        "empty": not text and not made,
+        "empty": not (made or text.strip() or refusal.strip()),
     }
 
 

@@ -58,6 +58,7 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
             await attempts.end(answer.usage)
             if governor.error is not None:
                 raise refused_late(governor.error)
+            message = await passage.judge_response(governor) if governor.refusal is None else None
             if governor.refusal is None:
                 break
             sent = passage.asked_again(sent, governor, thoughts)
@@ -71,7 +72,6 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
     finally:
         await attempts.close()
     answer = _with_earlier_words(passage, rebuilt(answer, before, after), native=attempts.tongue.native)
-    message = await passage.judge_response(governor)
     if message is not None:
         answer = replaced_by(answer, message)
     await passage.remembered(governor)
