@@ -10,10 +10,11 @@ from google import genai
 from google.genai.errors import ClientError
 from google.genai.types import HttpOptions
 
-from tests.support.anthropic_mock import AnthropicMock
+from tests.support.anthropic_mock import AnthropicMock, error_object
 from tests.support.gemini_mock import GeminiMock
 from tests.support.lexgate import Lexgate
 from tests.support.openai_mock import OpenAIMock, Reply
+from tests.support.provider import Received
 
 from .conftest import Serve
 
@@ -244,3 +245,58 @@ def test_a_block_is_googles_error(serve: Serve) -> None:
     with pytest.raises(ClientError, match="Not these") as refused:
         counted_by_google(serve(refusing("block")))
     assert (refused.value.code, refused.value.status) == (400, "INVALID_ARGUMENT")
+
+
+# --- the other protocol ----------------------------------------------------------------------------------------------
+
+
+def test_anthropics_sdk_counts_through_a_backend_of_googles_without_a_leak(serve: Serve, gemini: GeminiMock) -> None:
+    lexgate = served_gemini(serve, gemini, REDACT)
+    raw = lexgate.post(SAID | {"model": "gemini-2.5-pro"}, "/v1/messages/count_tokens?beta=true", {"x-api-key": "mine"})
+    (asked,) = gemini.requests
+    assert (raw.headers["x-lexgate-count"], raw.json) == ("asked", {"input_tokens": max(1, len(asked.body) // 4)})
+    assert asked.path == "/v1beta/models/gemini-2.5-pro:countTokens"
+    assert asked.headers["x-goog-api-key"] == "key"
+    assert "x-api-key" not in asked.headers
+    inside = asked.json["generateContentRequest"]
+    assert inside["contents"] == [{"role": "user", "parts": [{"text": "Tell me of [name]."}]}]
+    assert inside["systemInstruction"]["parts"] == [{"text": "Be brief."}]
+    assert [tool["name"] for tool in inside["tools"][0]["functionDeclarations"]] == ["bash"]
+
+
+def test_googles_sdk_counts_through_a_backend_of_anthropics(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = served(serve, messages)
+    tokens = counted_by_google(lexgate)
+    (asked,) = messages.requests
+    assert asked.path == "/v1/messages/count_tokens"
+    assert asked.json["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Tell me of bluefalcon."}]}]
+    assert "max_tokens" not in asked.json
+    with anthropic.Anthropic(base_url=messages.base_url, api_key="key") as direct:
+        assert tokens == direct.messages.count_tokens(**asked.json).input_tokens
+
+
+def test_what_cannot_be_said_to_a_backend_is_estimated(serve: Serve, messages: AnthropicMock) -> None:
+    lexgate = served(serve, messages)
+    sound = {"inlineData": {"data": "UklGRg==", "mimeType": "audio/wav"}}
+    body = {"contents": [{"role": "user", "parts": [{"text": "What is this?"}, sound]}]}
+    raw = lexgate.post(body, "/v1beta/models/m:countTokens")
+    assert (raw.status, raw.headers["x-lexgate-count"]) == (200, "estimated")
+    assert messages.requests == []
+    assert "count estimated" in {line["event"] for line in lexgate.logs}
+
+
+class Refusing(AnthropicMock):
+    def direct(self, received: Received) -> tuple[int, bytes]:
+        return 400, error_object("messages: too odd", "invalid_request_error")
+
+
+def test_what_a_backend_of_another_protocol_refuses_is_the_clients_own_error(serve: Serve) -> None:
+    with Refusing(api_key="key") as mock:
+        raw = served(serve, mock).post(CONTENTS, "/v1beta/models/m:countTokens")
+    assert raw.status == 400
+    assert raw.json["error"] | {"details": []} == {
+        "code": 400,
+        "message": "messages: too odd",
+        "status": "INVALID_ARGUMENT",
+        "details": [],
+    }

@@ -55,8 +55,8 @@ both speak the same protocol.
 _COUNTS: Final = """
 ## Counts and embeddings
 
-Chat Completions and Responses have no route that counts. A backend that counts in the client's protocol is asked with what
-the rules left of the request; in front of the others that is estimated.
+Chat Completions and Responses have no route that counts. A backend of `anthropic` or `gemini` is asked, by clients of
+either, with what the rules left of the request; in front of the others that is estimated.
 
 """
 _EMBEDDINGS: Final = """
