@@ -35,7 +35,7 @@ _KINDS: Final = {402: "insufficient_quota", 429: "rate_limit_error"}
 """Of what a rule refuses: the first is what OpenAI says where money is used up."""
 
 DROPPED: Final = b"x-lexgate-dropped"
-"""The header that names what of a request did not come across to a backend of another protocol."""
+"""The header that names what of a request did not come across, to a backend of another protocol or one that refuses it."""
 
 DROPPED_LENGTH: Final = 1_000
 _FOREIGN_TO_HEADERS: Final = re.compile(r"[^ -~]")
@@ -310,19 +310,25 @@ class Asking:
         return Failure(problem, body, headers)
 
     def _passed(self, response: Response, tongue: Tongue, asked: Asked) -> Headers:
-        """The headers of an answer for the client: those of its protocol, or what was lost on the way to another."""
+        """The headers of an answer for the client: those of its own protocol, and what the backend was not asked."""
+        passed: Headers = []
+        dropped = asked.dropped
         if tongue.native:
-            return [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
-        if not asked.dropped:
-            return []
+            passed = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
+            if not dropped:
+                return passed
+            # What was asked for on our behalf is no loss of the client's.
+            dropped = [name for name in dropped if name in self._judge.view.exchange.params]
+        if not dropped:
+            return passed
         self._world.log.info(
-            "request translated with losses",
+            "parameters left out" if tongue.native else "request translated with losses",
             request=self._judge.view.exchange.id,
             backend=self._judge.view.taken.backend,
             protocol=tongue.codec.protocol.value,
-            dropped=list(asked.dropped),
+            dropped=list(dropped),
         )
-        return [(DROPPED, _FOREIGN_TO_HEADERS.sub("?", ", ".join(asked.dropped))[:DROPPED_LENGTH].encode())]
+        return [*passed, (DROPPED, _FOREIGN_TO_HEADERS.sub("?", ", ".join(dropped))[:DROPPED_LENGTH].encode())]
 
     # -- tongues --
 

@@ -120,14 +120,16 @@ def test_a_login_stays_a_bearer_token_across_protocols(serve: Serve, anthropic: 
 
 
 def test_a_backend_without_stream_options_is_never_asked_for_them(serve: Serve, provider: OpenAIMock) -> None:
-    """Neither on our behalf nor on the client's."""
+    """Neither on our behalf nor on the client's, who is told of what it asked for itself."""
     provider.script(Reply(text="Yes."), Reply(text="Yes."))
     picky = backend(provider, capabilities={"stream_usage": False, "refuses": ["parallel_tool_calls"]})
     reads = policy(rule("watch", "log: {message: '{{response.usage.input}}'}", phase="done"))
     lexgate = serve(reads, settings={"backends": {"it": picky}})
     body = asking(stream=True, stream_options={"include_usage": True}, parallel_tool_calls=True)
-    assert lexgate.post(body).status == 200
-    assert lexgate.post(asking(stream=True)).status == 200
+    said = lexgate.post(body)
+    assert (said.status, said.headers["x-lexgate-dropped"]) == (200, "stream_options, parallel_tool_calls")
+    unasked = lexgate.post(asking(stream=True))
+    assert (unasked.status, unasked.headers.get("x-lexgate-dropped")) == (200, None)
     for request in provider.requests:
         assert not json.loads(request.body).keys() & {"stream_options", "parallel_tool_calls"}
 

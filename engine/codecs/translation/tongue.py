@@ -27,7 +27,7 @@ class Speaker(Codec, Translatable, Protocol):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What goes to the backend. `dropped` is what the backend's protocol has no words for."""
+    """What goes to the backend. `dropped` is what the backend's protocol has no words for, or this backend refuses."""
 
     path: str
     body: bytes
@@ -72,6 +72,13 @@ def _as_it_is(exchange: Exchange) -> Exchange:
     return exchange
 
 
+def _left_out(exchange: Exchange, fits: Exchange) -> Sequence[str]:
+    """The parameters that a backend does not get because it refuses them."""
+    if fits is exchange:
+        return ()
+    return [name for name in exchange.params if name not in fits.params]
+
+
 class Native:
     """The backend is asked in the client's own protocol."""
 
@@ -82,8 +89,9 @@ class Native:
         self._fitted = fitted
 
     def ask(self, exchange: Exchange) -> Asked:
-        exchange = self._fitted(exchange)
-        return Asked(self.codec.upstream_path(exchange), self.codec.encode_request(exchange), exchange)
+        fits = self._fitted(exchange)
+        dropped = _left_out(exchange, fits)
+        return Asked(self.codec.upstream_path(fits), self.codec.encode_request(fits), fits, dropped)
 
     def listener(self) -> Listener:
         return _Understood(self.codec.reader())
@@ -155,7 +163,8 @@ class Foreign:
             known,
             interleaved=self.codec.protocol is WireProtocol.OPENAI_CHAT,
         )
-        return Asked(self.codec.upstream_path(asked), self.codec.encode_request(asked), asked, there.dropped)
+        dropped = (*there.dropped, *_left_out(there.exchange, asked))
+        return Asked(self.codec.upstream_path(asked), self.codec.encode_request(asked), asked, dropped)
 
     @property
     def _inward(self) -> Inward:
