@@ -192,9 +192,26 @@ async def _remember(passage: Passage, last: bytes) -> None:
         if id and len(id) <= store.NAME_LENGTH
     ]
     try:
-        await passage.world.store.commit(puts)
+        await _put(puts, passage)
     except store.StoreDown:
         passage.world.metrics.store_failed("commit")
+
+
+async def _put(puts: Sequence[store.Put], passage: Passage) -> None:
+    """What is too large for the store is left out: its id is then unknown. Raises StoreDown."""
+    left = list(puts)
+    while left:
+        outcome = await passage.world.store.commit(left)
+        if not isinstance(outcome, store.Refused):
+            return
+        put = left.pop(outcome.which)
+        passage.world.log.warning(
+            "response cannot be continued",
+            response=put.key.name,
+            bytes=len(put.value),
+            reason=outcome.reason,
+            request=passage.view.exchange.id,
+        )
 
 
 def _differs(passage: Passage) -> bool:

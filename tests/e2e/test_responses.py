@@ -540,6 +540,21 @@ def test_the_conversation_is_kept_for_a_backend_that_keeps_none(serve: Serve, st
 
 
 @both
+def test_a_conversation_that_is_too_large_to_be_kept_is_answered_and_then_unknown(serve: Serve, stream: bool) -> None:
+    with OpenAIMock(api_key="key") as chat:
+        backend = {"protocol": "openai", "base_url": chat.base_url, "api_key": "key", "models": ["*"]}
+        lexgate = serve(settings={"backends": {"chat": backend}})
+        chat.script(ChatReply(text="Long."))
+        first = ask(lexgate, stream, input="many words " * 100_000)
+        assert first.output_text == "Long."
+        with pytest.raises(openai.BadRequestError) as raised:
+            ask(lexgate, stream, input="And?", previous_response_id=first.id)
+        assert raised.value.code == "previous_response_not_found"
+        (line,) = [line for line in lexgate.logs if line["event"] == "response cannot be continued"]
+        assert (line["response"], line["reason"]) == (first.id, "too_large")
+
+
+@both
 def test_two_callers_cannot_go_on_from_each_others_answers(
     provider: ResponsesMock, stream: bool, tmp_path: Path
 ) -> None:

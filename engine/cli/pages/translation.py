@@ -31,7 +31,8 @@ _FATES: Final = (
     (
         "dropped",
         "it stays behind: the response has the header `x-lexgate-dropped`, which names the fields, and the log a line "
-        "`request translated with losses`",
+        "`request translated with losses`. Where a stream waited longer than `stream.commit_after` for its backend, its "
+        "headers were gone already, and the log alone says it",
     ),
     (
         "refused",
