@@ -1,6 +1,7 @@
 """One attempt: a leg judged by the rules, asked in its tongue, and heard until it begins to answer, or why it does not."""
 
 import asyncio
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -22,6 +23,7 @@ from engine.model.plan import Leg, Plan
 from engine.passage.ahead import Ahead, FailedAtOnce, first_output, whole_ahead
 from engine.passage.failures import Failure, broken_off, encoding_of, late, unfit, unreadable
 from engine.passage.judging import Judge
+from engine.passage.replies import passed_headers
 from engine.passage.routing import with_model, with_params
 from engine.passage.spending import Account
 from engine.passage.view import Taken
@@ -92,11 +94,14 @@ class Asking:
         self._world = world
         self._number = 0
         self._tongues: dict[str, Tongue] = {}
-        self._one_at_a_time = asyncio.Lock()
-        """INVARIANT: while an event of an attempt is judged, `view.taken` is that attempt."""
         self.reads_ahead = False
         """Whether the beginning of an answer is read before it counts as one: where another leg may be asked."""
         self.trail: list[Considered] = []
+
+    @functools.cached_property
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """INVARIANT: while an event of an attempt is judged, `view.taken` is that attempt."""
+        return asyncio.Lock()
 
     def note(self, leg: Leg, fate: Fate, why: str = "") -> None:
         self.trail.append(Considered(leg.target, fate, why))
@@ -137,21 +142,13 @@ class Asking:
         tongue = self._tongue_of(backend)
         if leg.params:
             exchange = with_params(exchange, leg.params)
-        async with self._one_at_a_time:
-            self._number += 1
-            taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan, self.trail)
-            self._judge.view.taken = taken
-            decision = await self._judge.judge_attempt(exchange)
-            account = self._judge.account
-            if decision is not None and decision.skip is not None and not decision.refused:
-                await self._judge.release(None, account)
-                self.note(leg, "skipped", decision.skip.reason)
-                raise Skipped
-            try:
-                exchange = account.limited(_folded(exchange, decision)) if decision is not None else exchange
-            except Failure as refused:
-                self.note(leg, "failed", f"refused by {refused.rule}")
-                raise
+        self._number += 1
+        taken = Taken(leg.backend, leg.model, self._number, self._plan.name, self._plan, self.trail)
+        if self._judge.reading.judges_attempts:
+            async with self._one_at_a_time:
+                exchange, account = await self._judged(leg, taken, exchange)
+        else:
+            account = self._judge.begin_attempt(exchange, taken)
         if leg.model and leg.model != exchange.model:
             exchange = replace(exchange, model=leg.model, body=None)
         self._world.metrics.attempted(leg.backend, leg.model)
@@ -178,6 +175,22 @@ class Asking:
             raise
         await self._failed(leg, exchange, account, failure)
         raise failure
+
+    async def _judged(self, leg: Leg, taken: Taken, exchange: Exchange) -> tuple[Exchange, Account]:
+        """The request as rules of phase `attempt` let it pass, and what is held for it. Raises Failure, Skipped."""
+        account = self._judge.begin_attempt(exchange, taken)
+        decision = await self._judge.judge(Phase.ATTEMPT)
+        if decision is None:
+            return exchange, account
+        if decision.skip is not None and not decision.refused:
+            await self._judge.release(None, account)
+            self.note(leg, "skipped", decision.skip.reason)
+            raise Skipped
+        try:
+            return account.limited(_folded(exchange, decision)), account
+        except Failure as refused:
+            self.note(leg, "failed", f"refused by {refused.rule}")
+            raise
 
     async def _begun(
         self,
@@ -219,7 +232,7 @@ class Asking:
                 await response.aclose()
                 raise
         seconds = self._world.clock() - self._judge.view.now
-        self._world.metrics.first_byte(exchange.protocol.value, leg.backend, seconds)
+        self._world.metrics.first_byte(exchange.protocol, leg.backend, seconds)
         self._world.health.answered(leg.backend, leg.model)
         headers = self._passed(response, tongue, asked)
         return Begun(leg, taken, response, tongue, exchange, account, headers)
@@ -314,7 +327,7 @@ class Asking:
         passed: Headers = []
         dropped = asked.dropped
         if tongue.native:
-            passed = [each for each in response.headers if each[0].startswith(_PASSED_WITH_ERRORS)]
+            passed = passed_headers(response.headers)
             if not dropped:
                 return passed
             # What was asked for on our behalf is no loss of the client's.

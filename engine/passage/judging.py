@@ -42,7 +42,7 @@ from engine.passage.reading import STATE, Reading
 from engine.passage.sessions import owner_of
 from engine.passage.spending import Account, Charge, Unpriced
 from engine.passage.tape import Tape
-from engine.passage.view import Fields, View
+from engine.passage.view import Fields, Taken, View
 from engine.policy.record import Subject, attempt_record, record_of
 from engine.policy.ruleset import POLICY_ERROR, RuleSet, Stage, counter_name
 from engine.world import World
@@ -90,9 +90,9 @@ class Judge:
         self._at = ""
         """When the exchange began, as records say it; once there is one."""
 
-    def has(self, phase: Phase, stage: Stage = Stage.MAIN) -> bool:
+    def has(self, phase: Phase) -> bool:
         """Whether the phase has rules at all; where it has none, nothing need be prepared for it."""
-        return (phase, stage) in self.reading.wanted
+        return phase in self.reading.phases
 
     def wanted(self, phase: Phase) -> Fields:
         """The fields of a phase's event that its rules read."""
@@ -100,8 +100,14 @@ class Judge:
 
     async def judge_attempt(self, sent: Exchange) -> Decision | None:
         """What the rules say of an attempt that sends this request to `view.taken`; what it holds is in `account`."""
-        self.account = Account(self.world, sent, self.view.taken)
+        self.begin_attempt(sent, self.view.taken)
         return await self.judge(Phase.ATTEMPT)
+
+    def begin_attempt(self, sent: Exchange, taken: Taken) -> Account:
+        """Events are of this attempt from now on, and what it holds is in its account."""
+        self.view.taken = taken
+        self.account = Account(self.world, sent, taken)
+        return self.account
 
     async def judge(self, phase: Phase, stage: Stage = Stage.MAIN, **sections: Mapping[str, Any]) -> Decision | None:
         """What the rules say of one event, committed and recorded; None where the phase has no rules."""

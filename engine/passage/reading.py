@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Final
 
 from engine.actions import Kind, Pass
@@ -31,6 +32,7 @@ class Reading:
             for stage in Stage
             if rules.table(phase, stage) is not None
         }
+        self.phases = _main(self.wanted)
         all_reads = {path for key in self.wanted for path in rules.reads(*key)}
         steps = [step for rule in rules.rules for step in rule.steps]
         self.reads_state = any(path[:2] in STATE for path in all_reads)
@@ -74,6 +76,7 @@ class Reading:
         plan.wanted = {(phase, Stage.MAIN): wanted_fields(phase, EVERYTHING) for phase in Phase}
         if (Phase.REQUEST, Stage.ADMISSION) in self.wanted:
             plan.wanted[Phase.REQUEST, Stage.ADMISSION] = plan.wanted[Phase.REQUEST, Stage.MAIN]
+        plan.phases = _main(plan.wanted)
         plan.records = plan.reads_answer = plan.reads_headers = plan.needs_session = plan.reads_state = True
         return plan
 
@@ -88,6 +91,11 @@ class Reading:
             for pattern in step.params.patterns.set.patterns
         )
         return PatternSet("masks", found) if found else None
+
+    @property
+    def judges_attempts(self) -> bool:
+        """Whether events are built of attempts, one at a time."""
+        return Phase.ATTEMPT in self.phases or Phase.ERROR in self.phases
 
     @property
     def reads_calls_alone(self) -> bool:
@@ -107,6 +115,11 @@ class Reading:
             or self.meters_tokens
             or (inferred and self.needs_session)
         )
+
+
+def _main(wanted: Mapping[tuple[Phase, Stage], Fields]) -> frozenset[Phase]:
+    """The phases that have rules at all, but for those of admission."""
+    return frozenset(phase for phase, stage in wanted if stage is Stage.MAIN)
 
 
 class TextPlan:

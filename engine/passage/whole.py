@@ -17,11 +17,7 @@ from engine.model.exchange import (
 from engine.passage.answers import CHANNEL_OF, chunks_of, rebuilt, replaced_by, with_said
 from engine.passage.attempts import Attempts
 from engine.passage.passage import Passage, refused_late
-from engine.passage.replies import (
-    JSON,
-    Reply,
-    passed_headers,
-)
+from engine.passage.replies import JSON, Reply
 from engine.world.http.base import Headers, TransportError
 
 ANSWER_LIMIT: Final = 64_000_000
@@ -38,7 +34,7 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
             except TransportError as error:
                 raise attempts.broken(error) from error
             tongue = attempts.tongue
-            headers = passed_headers(response.headers) if tongue.native else attempts.passed_headers
+            headers = attempts.passed_headers
             if tongue.native and (
                 not reads
                 or (not passage.turns and passage.reading.reads_calls_alone and not passage.codec.may_hold_calls(body))
