@@ -82,7 +82,7 @@ def budget(params: BudgetParams, moment: Moment) -> Iterator[Effect]:
     model that is asked. When the answer is there, what it really cost takes its place; where the call failed, nothing
     does. So no number of callers and servers spends more than the budget. Refusals say 402 `budget_exceeded` with the
     moment when it renews; 429 with `retry-after` where waiting a moment helps. See [budgets](../budgets.md).
-    Example: `budget: {key: caller.team, limit: 50, window: day}`.
+    Example: `budget: {key: caller.id, limit: 50, window: day}`.
     """
     yield Budget(
         key=key_of(params.key, moment),

@@ -1,5 +1,6 @@
 """`policy schema`: the schemas and the generated pages, printed, written, or held against what is committed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import rich_click as click
@@ -23,13 +24,14 @@ def command(ctx: click.Context, name: str | None, write: bool, check: bool) -> N
     if name is not None and (write or check):
         raise UsageError("--write and --check are for all generated files: leave NAME away")
     if write:
-        for file in outdated(checkout()):
-            target = checkout() / file
+        root, files = checkout(), generated()
+        for file in outdated(root, files):
+            target = root / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(generated()[file], "utf-8")
+            target.write_text(files[file], "utf-8")
             click.echo(f"wrote {file}")
     elif check:
-        different = outdated(checkout())
+        different = outdated(checkout(), generated())
         for file in different:
             click.echo(f"{file} is not what `policy schema --write` writes")
         ctx.exit(1 if different else 0)
@@ -49,9 +51,9 @@ def checkout() -> Path:
     return root
 
 
-def outdated(root: Path) -> list[str]:
-    """The generated files whose committed text is missing or different."""
-    return [file for file, text in generated().items() if _text(root / file) != text]
+def outdated(root: Path, files: Mapping[str, str]) -> list[str]:
+    """Which of the generated files are missing below `root`, or stand there with another text."""
+    return [file for file, text in files.items() if _text(root / file) != text]
 
 
 def _text(file: Path) -> str | None:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from engine.policy.compile import check_file
-from engine.policy.context import UNKNOWN
+from engine.policy.read import read_policy
 from engine.policy.sources import pack_names, pack_source
 from engine.policy.spec import CaseSpec, CommandsSpec, PatternSpec, PolicySpec
 
@@ -21,8 +20,7 @@ def pack_pages() -> dict[str, str]:
 
 def _spec(name: str) -> PolicySpec | None:
     source = pack_source(name)
-    checked = check_file(source, UNKNOWN)[0] if source is not None else None
-    return checked.spec if checked is not None else None
+    return read_policy(source.text, source.file).spec if source is not None else None
 
 
 def _list(specs: Sequence[PolicySpec]) -> str:
