@@ -303,6 +303,6 @@ def test_suppressions_are_read_with_line_code_and_reason() -> None:
         'a: 1 # policy-lint: ignore=W301 reason="known"\n# policy-lint: ignore=W302,W401\nb: x#policy-lint: ignore=W1\n'
     )
     assert suppressions(source) == [
-        Suppression(1, ("W301",), "known", alone=False),
-        Suppression(2, ("W302", "W401"), "", alone=True),
+        Suppression(1, ("W301",), "known", alone=False, column=6, end_column=47),
+        Suppression(2, ("W302", "W401"), "", alone=True, column=1, end_column=32),
     ]

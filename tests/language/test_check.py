@@ -1,7 +1,7 @@
 """What the checker says of an expression, as pairs of text and findings; of a correct condition it says nothing."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -398,8 +398,12 @@ def test_a_correct_condition_has_no_finding(text: str) -> None:
     assert [each[0] for each in findings(text)] == NULLABLE.get(text, [])
 
 
+BY_LINT: Final = frozenset({306})
+"""What is wrong in a guard alone, which only the rule around a condition can tell."""
+
+
 def test_there_is_a_wrong_example_of_every_code() -> None:
-    assert {int(code[1:]) for _, code, *_ in WRONG} == set(CODES)
+    assert {int(code[1:]) for _, code, *_ in WRONG} == set(CODES) - BY_LINT
 
 
 @pytest.mark.parametrize(
