@@ -43,7 +43,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     `media` and `signature` are filled in where a request is translated. `signature` is what proves a piece of reasoning
     to the provider that thought it (`issuer`): a signature of Anthropic's, encrypted content of Responses, a thought
-    signature of Gemini's. Reasoning without `text` is redacted.
+    signature of Gemini's. Reasoning without `text` is redacted. `backend` is the one that a thought goes back to alone,
+    where its protocol has no proof by which another one would know that it is not its own.
     """
 
     kind: Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
@@ -51,6 +52,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     media: Media | None = None
     signature: str = ""
     issuer: Protocol | None = None
+    backend: str = ""
     wire: Any = None
 
 

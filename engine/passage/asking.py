@@ -22,6 +22,7 @@ from engine.model.phases import Phase
 from engine.model.plan import Leg, Plan
 from engine.passage.ahead import Ahead, FailedAtOnce, first_output, whole_ahead
 from engine.passage.failures import Failure, broken_off, encoding_of, late, unfit, unreadable
+from engine.passage.hidden import without_thoughts_of_others
 from engine.passage.judging import Judge
 from engine.passage.replies import passed_headers
 from engine.passage.routing import with_model, with_params
@@ -206,6 +207,8 @@ class Asking:
         waits: bool = False,
     ) -> Begun:
         """Raises Failure, BadRequest, TransportError."""
+        if exchange.body is None:  # something was put in, a turn that was refused perhaps
+            exchange = without_thoughts_of_others(exchange, leg.backend)
         asked = tongue.ask(exchange)
         response: Response = await backend.send(
             asked.path,

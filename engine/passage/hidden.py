@@ -117,3 +117,14 @@ def refused_turn(
     asked = (Message(role="user", parts=(Part(kind="text", text=told),)),) if told else ()
     # A message that says nothing, or holds thoughts alone, is one that providers refuse.
     return (assistant, *answers, *asked) if text or results else asked
+
+
+def without_thoughts_of_others(exchange: Exchange, backend: str) -> Exchange:
+    """The request without what only another backend may be sent back; the same object where it has nothing of that."""
+    if not any(part.backend not in ("", backend) for message in exchange.messages for part in message.parts):
+        return exchange
+    messages = [
+        msgspec.structs.replace(message, parts=tuple(part for part in message.parts if part.backend in ("", backend)))
+        for message in exchange.messages
+    ]
+    return msgspec.structs.replace(exchange, messages=tuple(messages), body=None)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from engine.codecs.base import Problem
 from engine.model.decision import Decision
-from engine.model.effects import Block, Respond, Steer
+from engine.model.effects import Block, Patch, Respond, Steer
 from engine.model.exchange import (
     Exchange,
     Message,
@@ -57,6 +57,9 @@ class Passage:
         self.unread: Unread | None = None
         """What is kept of a stream that no rule reads, while it flows."""
         self.replaced: str | None = None
+        self.rewritten: str | None = None
+        """What rules made of the answer's text, where nothing of it had gone out; `written` is that with placeholders."""
+        self.written: str | None = None
         self.began = False
         self.ended = "cancelled"
         """How a stream ended that did not come to its end."""
@@ -113,7 +116,10 @@ class Passage:
             self.judge.steered[rule] = self.judge.steered.get(rule, 0) + 1
         self.judge.reasks_left -= 1
         self.world.metrics.reasked(self.view.taken.backend)
-        thoughts = thoughts or _unsigned(governor.said("reasoning"), self._asked_in())
+        asked_in = self._asked_in()
+        thoughts = thoughts or _unsigned(governor.said("reasoning"), asked_in)
+        if asked_in is Protocol.OPENAI_CHAT:
+            thoughts = [replace(part, backend=self.view.taken.backend) for part in thoughts]
         turn = refused_turn(governor.said(), thoughts, refusal.results, refusal.told)
         if refusal.whole:
             # The client gets nothing of what was said so far: what comes next stands for itself, in its history too.
@@ -130,7 +136,7 @@ class Passage:
 
     async def keep_hidden_turn(self, governor: Governor) -> None:
         """What the client did not see is kept until it re-sends what it did see."""
-        if not self.turns or self.replaced is not None:
+        if not self.turns or self.replaced is not None or self.rewritten is not None:
             return
         own = governor.said()
         earlier = [text for each in self.answers[:-1] if (text := each.said())]
@@ -146,7 +152,8 @@ class Passage:
 
     def text(self) -> str:
         """What the client has for the assistant's text."""
-        return self.replaced if self.replaced is not None else "".join(each.text() for each in self.answers)
+        instead = self.replaced if self.replaced is not None else self.rewritten
+        return instead if instead is not None else "".join(each.text() for each in self.answers)
 
     async def judge_response(self, governor: Governor) -> str | None:
         """The message that stands in the answer's place; None where it goes out, or is refused. Raises Failure.
@@ -158,7 +165,12 @@ class Passage:
             return None
         self.judge.may_reask = governor.may_be_refused
         decision = await self.judge.judge(Phase.RESPONSE, response=self.response(governor.finish, governor.usage))
-        if decision is None or not decision.refused or not self.reading.delays_all:
+        if decision is None or not self.reading.delays_all:
+            return None
+        if not decision.refused:
+            written = rewritten_text(decision)
+            if written is not None and governor.said():
+                self.written, self.rewritten = written, governor.restored(written)
             return None
         if isinstance(decision.effect, Block) and decision.effect.code == POLICY_ERROR:
             raise refused_late(decision.effect)
@@ -174,6 +186,8 @@ class Passage:
         if self.replaced is not None:
             return response_section(self.replaced, "", "stop", (), self.shown(usage), billed, self.judge.cost)
         text = BETWEEN.join(text for each in self.answers if (text := each.said()))
+        if self.written is not None:
+            text = self.written
         reasoning = "".join(each.said("reasoning") for each in self.answers)
         calls = self.answers[-1].went_out if self.answers else ()
         refusal = "".join(each.said("refusal") for each in self.answers)
@@ -198,7 +212,8 @@ class Passage:
             self.world.metrics.streamed(self.view.exchange.protocol.value, self._stream_end(finish))
         if self.judge.has(Phase.DONE):
             await self.judge.judge(Phase.DONE, response=self.response(finish, usage))
-        self.judge.end_tape()
+        if self.judge.tape is not None:
+            self.judge.end_tape()
 
     def _stream_end(self, finish: str) -> StreamEnd:
         match finish:
@@ -284,6 +299,12 @@ def refused_late(block: Block) -> Failure:
 def choices_of(exchange: Exchange) -> int:
     n = exchange.params.get("n")
     return n if isinstance(n, int) and n > 0 else 1
+
+
+def rewritten_text(decision: Decision) -> str | None:
+    """What transforms made of the whole answer's text; None where they left it as it is."""
+    written = [op for each in decision.effects if isinstance(each, Patch) for op in each.ops]
+    return next((str(op.value) for op in reversed(written) if op.path == ("response", "text")), None)
 
 
 def message_of(decision: Decision) -> str:

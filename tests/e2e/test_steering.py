@@ -397,6 +397,31 @@ def test_reasoning_of_a_refused_turn_flows_and_goes_back_to_the_backend(serve: S
 
 
 @both
+def test_another_backend_gets_a_refused_turn_without_its_reasoning(
+    serve: Serve, provider: OpenAIMock, stream: bool
+) -> None:
+    """Nothing in Chat Completions proves whose a thought is: a server that did not think it must not read it."""
+    route = """
+version: 1
+policy: two
+rules: [{id: two, phase: route, actions: [{route: 'one:m|other:m'}]}]
+"""
+    with OpenAIMock() as second:
+        backends = {
+            name: {"protocol": "openai", "base_url": mock.base_url, "models": ["*"]}
+            for name, mock in (("one", provider), ("other", second))
+        }
+        lexgate = serve(steering(), route, settings={"backends": backends})
+        provider.script(wiping(reasoning="Hm, delete. "), Reply(status=500, error="down"))
+        second.script(Reply(text="Done."))
+        assert heard(ask(lexgate, stream=stream)).text == "Done."
+        (again,) = [request.json["messages"] for request in second.requests]
+        assert [message["role"] for message in again] == ["user", "assistant", "tool"]
+        assert "Hm, delete." not in json.dumps(again)
+        assert "Hm, delete." in provider.requests[1].body.decode()
+
+
+@both
 def test_every_attempt_is_billed(serve: Serve, provider: OpenAIMock, stream: bool) -> None:
     lexgate = serve(
         steering(),

@@ -142,8 +142,6 @@ def test_another_provider_gets_the_refused_turn_without_what_the_first_one_signe
     (body,) = cell.sent()
     told = cell.told(body)
     assert [each[0] for each in told if each[0] in ("said", "call", "result")] == ["said", "call", "result"] * 2
-    # Chat Completions has no signatures: what was thought goes back in the field that it came in, and only in that.
-    in_chat = client == "openai-chat" and {earlier, later} == {"openai-chat", "openai-responses"}
-    assert ("Wipe it." in json.dumps(body)) == in_chat
+    assert "Wipe it." not in json.dumps(body), "a thought goes back to whoever thought it, and to nobody else"
     proofs = {anthropic_refusals.signature_of("Wipe it."), gemini_refusals.signature_of("bash")}
     assert not proofs & {each[1] for each in told if each[0] == "thought"}
