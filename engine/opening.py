@@ -23,16 +23,18 @@ from engine.policy.shipped import shipped_patterns
 from engine.settings.judge import CONTRADICTION
 from engine.settings.model import Settings
 from engine.world import MadeResponse, World, answer_chunks, own, sandbox_answer, sandbox_embeddings
-from engine.world.audit import AuditLog, content_key, open_free
+from engine.world.audit import AuditLog, Rotation, content_key, open_free
 from engine.world.backends import open_backends
 from engine.world.beacon import Beacon
 from engine.world.estimates import Estimates
+from engine.world.heads import Seal, key_path
 from engine.world.http.base import Request
 from engine.world.masking import masker
 from engine.world.metrics import Metrics
 from engine.world.outbound import Outbound
 from engine.world.recorder import Recorder
 from engine.world.redaction import Redactor, known_secrets
+from engine.world.signing import signer_at
 from engine.world.store import open_store
 from engine.world.store.base import Cap, Caps, Store
 from engine.world.store.watch import WatchedStore
@@ -63,7 +65,13 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
         path = settings.resolve(settings.audit.path)
         _make_folder(path.parent, "audit.path")
         key = content_key(path) if settings.audit.content == "hash" else b""
-        open_log = partial(AuditLog, when_full="drop-and-count", prepare=masker(settings.audit.content, key))
+        open_log = partial(
+            AuditLog,
+            when_full="drop-and-count",
+            prepare=masker(settings.audit.content, key),
+            rotation=_rotation(settings),
+            seal=_seal(settings, path),
+        )
         workers = settings.server.workers
         audit = open_free(open_log, path, workers) if workers > 1 else open_log(path)
         metrics.watch_audit(audit)
@@ -88,6 +96,25 @@ async def open_house(settings: Settings, metrics: Metrics | None = None) -> Hous
     world.usage.start()
     world.watch_health()
     return House(world, routes, DEFAULT_TOOLS.extended(settings.shell_tools), registry, door)
+
+
+def _rotation(settings: Settings) -> Rotation:
+    audit = settings.audit
+    return Rotation(size=audit.rotate, every=audit.rotate_every, keep=audit.keep, keep_for=audit.keep_for)
+
+
+def _seal(settings: Settings, log: Path) -> Seal | None:
+    """What signs the heads of the audit log, if anything does. Raises ConfigurationError."""
+    audit = settings.audit
+    if not audit.key and settings.server.mode != "team":
+        return None
+    place = settings.resolve(audit.key) if audit.key else key_path(log)
+    try:
+        signer = signer_at(place)
+    except (ValueError, OSError) as problem:
+        help = "name a file with an Ed25519 key in PEM, or one that is not there yet: it is made"
+        raise ConfigurationError([error(CONTRADICTION, str(problem), Where("audit.key"), help)]) from problem
+    return Seal(signer, settings.resolve(audit.heads) if audit.heads else None, audit.heads_every)
 
 
 def _recorder(settings: Settings) -> Recorder:

@@ -19,8 +19,8 @@ from engine import __version__
 
 ROOT: Final = Path(__file__).parent.parent
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NOT_IMPORTED: Final = {"uvloop", "cryptography"}
-"""Dependencies that another one uses: uvicorn uvloop's event loop where it is installed, PyJWT the signatures."""
+NOT_IMPORTED: Final = {"uvloop"}
+"""Dependencies that another one uses: uvicorn uvloop's event loop where it is installed."""
 
 
 def _name(requirement: str) -> str:

@@ -27,6 +27,7 @@ VERBS: Final = {
     "packs": ("engine.cli.packs", "List the shipped policy packs."),
     "config": ("engine.cli.config", "Show every setting and where its value came from."),
     "keys": ("engine.cli.keys", "Make, list, rotate and revoke the keys of team mode."),
+    "audit": ("engine.cli.audit", "Prove the audit log, and read it."),
     "status": ("engine.cli.status", "Ask a running server what it serves."),
     "schema": ("engine.cli.schema", "Print, write or check the generated schemas and pages."),
 }

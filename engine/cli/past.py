@@ -12,7 +12,7 @@ from engine.diagnostics import UsageError
 from engine.model.traffic import RecordedEvent, RecordedExchange, events_of
 from engine.proving.past import Past, is_masked
 from engine.rendering import visible
-from engine.world.audit import worker_paths
+from engine.world.logfiles import worker_paths
 
 from .traffic import lines_of
 from .trees import cut, shown
@@ -34,7 +34,7 @@ def found_record(id: str, audit: Path) -> dict[str, Any]:
                     continue
                 try:
                     record = msgspec.json.decode(line)
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     continue  # a torn line; `policy audit verify` says so
                 if record.get("id") == id:
                     return dict(record)

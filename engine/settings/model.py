@@ -319,6 +319,23 @@ class Audit(Section, frozen=True, kw_only=True):
         Literal["refuse", "drop"],
         Meta(description="When a record cannot be written: refuse exchanges, or go on without it."),
     ] = "refuse"
+    key: Annotated[
+        str,
+        Meta(
+            description="Ed25519 key (PEM) that signs heads of the log, made if there is none; empty: in team mode the "
+            "path with .ed25519, in personal mode heads are not signed."
+        ),
+    ] = ""
+    heads: Annotated[str, Meta(description="Second file for signed heads, best on another disk or machine.")] = ""
+    heads_every: Annotated[int, Meta(ge=1, description="Records between two signed heads; a minute at most.")] = 1000
+    rotate: Annotated[Size, Meta(description="Size of a file at which the next one begins; 0: none.")] = Size(
+        256_000_000
+    )
+    rotate_every: Annotated[Seconds, Meta(description="Age of a file at which the next one begins; 0: none.")] = (
+        Seconds(0)
+    )
+    keep: Annotated[int, Meta(ge=0, description="Full files of each process that are kept; 0: all.")] = 0
+    keep_for: Annotated[Seconds, Meta(description="How long a full file is kept; 0: for ever.")] = Seconds(0)
 
 
 class Record(Section, frozen=True, kw_only=True):

@@ -4,13 +4,12 @@ import asyncio
 import base64
 import contextlib
 import os
-import re
 import secrets
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,6 +18,8 @@ import msgspec
 
 from engine.diagnostics import LexgateError
 from engine.world.chain import GENESIS, Head, follow, link
+from engine.world.heads import WITHIN, Seal
+from engine.world.logfiles import heads_path, rotated, rotated_path, when, worker_path
 
 if sys.platform != "win32":
     import fcntl
@@ -31,6 +32,10 @@ RETRY = 0.25  # seconds between attempts to write to a disk that refuses
 PATIENCE = 5.0  # seconds for which closing waits on such a disk, and then counts what is left as lost
 BATCH = 2_000  # records encoded between two writes, so that a long queue does not become one long buffer
 _SPARE = 4
+CONTINUED = "continued"
+"""The kind of a file's first record that says which file was before it, and how many records all before it have."""
+RETIRED = "retired"
+"""The kind of a record that says through which number full files were removed."""
 TORN_KEPT = 65_536  # bytes of a torn line that are kept in the record of its repair
 
 _encode = msgspec.json.Encoder().encode
@@ -44,8 +49,24 @@ class AuditTaken(AuditBroken):
     """Another process writes this log."""
 
 
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+    """When a file is full, and how long full files stay. 0: not for this reason."""
+
+    size: int = 0
+    """Bytes at which the next file begins; it may become longer by what is written at once."""
+    every: float = 0.0
+    """Seconds after which the next file begins, with the next record."""
+    keep: int = 0
+    """Full files of a chain that stay."""
+    keep_for: float = 0.0
+    """Seconds for which a full file stays."""
+
+    def is_due(self, size: int, age: float) -> bool:
+        return bool((self.size and size >= self.size) or (self.every and age >= self.every and size))
+
+
 class AuditLog:
-    """One file. `write` costs the event loop a microsecond; encoding, masking and hashing are done by a thread.
+    """One chain. `write` costs the event loop a microsecond; encoding, masking and hashing are done by a thread.
 
     A record is a JSON object as a mapping or a Struct, without members `previous` and `hash`, and is not changed after
     it was handed in. `prepare` is applied to it in the thread (masking). A record is on disk (written, not synced)
@@ -60,6 +81,8 @@ class AuditLog:
         capacity: int = 10_000,
         prepare: Callable[[Any], Record] | None = None,
         clock: Callable[[], float] = time.time,
+        rotation: Rotation | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """Open or create the file (mode 0600) and continue its chain. Raises `AuditBroken`, `OSError`."""
         self.dropped = 0
@@ -67,7 +90,7 @@ class AuditLog:
         self.lost = 0
         """Records that were waiting when the log was closed on a disk that took nothing."""
         self.failures = 0
-        """Attempts to write that the disk refused."""
+        """Attempts to write a record, a head or the next file that the disk refused."""
         self._path = path
         self._when_full = when_full
         self._capacity = capacity
@@ -83,13 +106,22 @@ class AuditLog:
         self._closing = False
         self._given_up = False
         self._wake = threading.Event()
+        self._rotation = rotation or Rotation()
+        self._seal = seal
         self._file, self._size, self._head = _continue(path, clock)
+        first = _first_record(self._file)
+        if first.get("kind") == CONTINUED:
+            self._head = Head(self._head.count + int(first["records"]), self._head.hash)
+        self._began = when(first) or clock()
+        self._turns: int = first["number"] if first.get("kind") == CONTINUED else 0  # files of this chain before this
+        self._sealed = -1  # the count of the last head that this process signed; before the first one -1
+        self._seal_at = clock() + WITHIN
         self._thread = threading.Thread(target=self._serve, name="audit", daemon=True)
         self._thread.start()
 
     @property
     def head(self) -> Head:
-        """Of what is written. This is what is signed, and what `verify` can be given."""
+        """Of what is written, over all files of the chain. This is what is signed, and what `verify` can be given."""
         return self._head
 
     @property
@@ -145,7 +177,8 @@ class AuditLog:
 
     def _serve(self) -> None:
         while True:
-            self._wake.wait()
+            self._seal_if_due()
+            self._wake.wait(None if self._seal is None or self._sealed == self._head.count else WITHIN)
             if not self._closing and not self._flushes:
                 time.sleep(LINGER)
             self._wake.clear()
@@ -154,11 +187,14 @@ class AuditLog:
             with self._guard:
                 flushes, self._flushes[:] = list(self._flushes), []
             while self._queue or self.dropped > self._told_of:
+                self._turn()
                 self._write_some()
+                self._seal_if_due()
             if flushes or closing:
                 self._retrying(lambda: os.fsync(self._file))
                 self._tell(flushes)
             if closing:
+                self._sign()
                 with self._guard:
                     late = self._flushes + self._room
                 self._tell(late)
@@ -192,6 +228,75 @@ class AuditLog:
             room, self._room[:] = list(self._room), []
         self._tell(room)
 
+    def _seal_if_due(self) -> None:
+        if self._seal is None or self._sealed == self._head.count:
+            return
+        if self._sealed < 0 or self._head.count - self._sealed >= self._seal.every or self._clock() >= self._seal_at:
+            self._sign()
+
+    def _sign(self) -> None:
+        """Put a signed head to what is written. Where a place refuses it, the next head is tried in time."""
+        if self._seal is None or self._sealed == self._head.count or not self._head.count or self._given_up:
+            return
+        self._sealed, self._seal_at = self._head.count, self._clock() + WITHIN
+        try:
+            os.fsync(self._file)  # a head must not outlive, in a power cut, the records that it is of
+            self._seal.write(self._head, self._path.name, heads_path(self._path), self._clock())
+        except OSError:
+            self.failures += 1
+            self._sealed -= 1
+
+    def _turn(self) -> None:
+        """Begin the next file if this one is full. A disk that refuses it leaves the log in this one."""
+        if not self._rotation.is_due(self._size, self._clock() - self._began):
+            return
+        self._sign()
+        try:
+            self._begin_next()
+            self._retire()
+        except OSError:
+            self.failures += 1
+
+    def _begin_next(self) -> None:
+        """INVARIANT: at any moment the path names a file that this process has locked, and the chain is whole."""
+        number = max((self._turns, *(each for each, _ in rotated(self._path)))) + 1
+        old, fresh = rotated_path(self._path, number), self._path.with_name(self._path.name + ".next")
+        at = self._clock()
+        said = {"kind": CONTINUED, "at": at, "after": old.name, "number": number, "records": self._head.count}
+        line, hash = link(_encode(said), self._head.hash)
+        os.fsync(self._file)
+        file = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
+        try:
+            _lock(file, fresh)
+            _append(file, 0, line)
+            os.fsync(file)
+            os.link(self._path, old)
+            os.replace(fresh, self._path)
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(self._file)
+        self._file, self._size, self._head = file, len(line), Head(self._head.count + 1, hash)
+        self._turns, self._began = number, at
+
+    def _retire(self) -> None:
+        """Remove the oldest full files, after the log itself says so."""
+        files, now = rotated(self._path), self._clock()
+        spare = len(files) - self._rotation.keep if self._rotation.keep else 0
+        limit = now - self._rotation.keep_for if self._rotation.keep_for else 0.0
+        gone = [
+            (number, file) for place, (number, file) in enumerate(files)
+            if place < spare or file.stat().st_mtime < limit
+        ]  # fmt: skip
+        if not gone:
+            return
+        line, hash = link(_encode({"kind": RETIRED, "at": now, "through": gone[-1][0]}), self._head.hash)
+        _append(self._file, self._size, line)
+        self._size, self._head = self._size + len(line), Head(self._head.count + 1, hash)
+        os.fsync(self._file)
+        for _, file in gone:
+            file.unlink()
+
     def _encoded(self, record: Record) -> bytes:
         try:
             encoded = _encode(self._prepare(record) if self._prepare else record)
@@ -224,22 +329,6 @@ class AuditLog:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def worker_path(path: Path, worker: int) -> Path:
-    """The file of one of several workers: `audit.jsonl` becomes `audit.w2.jsonl`. One file is one process's chain."""
-    return path.with_name(f"{path.stem}.w{worker}{path.suffix}")
-
-
-def worker_paths(path: Path) -> Sequence[Path]:
-    """The files of a log that exist: of one process, and of each of several workers, in the order of their numbers."""
-    numbered = re.compile(re.escape(path.stem) + r"\.w([1-9][0-9]*)" + re.escape(path.suffix))
-    try:
-        found = {each: numbered.fullmatch(each.name) for each in path.parent.iterdir()}
-    except OSError:
-        return ()
-    of_workers = sorted((int(match[1]), each) for each, match in found.items() if match is not None)
-    return (*([path] if path in found else []), *(each for _, each in of_workers))
 
 
 def open_free(open_log: Callable[[Path], AuditLog], path: Path, workers: int) -> AuditLog:
@@ -302,15 +391,33 @@ def _continue(path: Path, clock: Callable[[], float]) -> tuple[int, int, Head]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise AuditTaken(f"{path}: another process writes this log; give each its own file") from error
+        _lock(file, path)
+        if os.fstat(file).st_ino != os.stat(path).st_ino:  # it was rotated away between the two lines above
+            raise AuditTaken(f"{path}: another process writes this log; give each its own file")
+        for _, old in rotated(path)[-1:]:
+            if old.samefile(path):  # a rotation that was cut short
+                old.unlink()
         return file, *_mended(file, path, clock)
     except BaseException:
         os.close(file)
         raise
+
+
+def _lock(file: int, path: Path) -> None:
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AuditTaken(f"{path}: another process writes this log; give each its own file") from error
+
+
+def _first_record(file: int) -> Mapping[str, Any]:
+    """What the file's first line says; empty where it is long, as a record of the proxy's own never is."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        record = msgspec.json.decode(os.pread(file, 1 << 16, 0).partition(b"\n")[0])
+        if isinstance(record, dict) and (record.get("kind") != CONTINUED or {"number", "records"} <= record.keys()):
+            return record
+    return {}
 
 
 def _mended(file: int, path: Path, clock: Callable[[], float]) -> tuple[int, Head]:
@@ -321,7 +428,8 @@ def _mended(file: int, path: Path, clock: Callable[[], float]) -> tuple[int, Hea
             hash = follow(os.pread(file, last_end - last_start, last_start), None)
         except ValueError as problem:
             raise AuditBroken(
-                f"{path}:{count}: {problem}. Move the file away to keep it as evidence; a new log begins at the next start"
+                f"{path}:{count}: {problem}. Move the file away to keep it as evidence, its heads with it; a new log begins "
+                "at the next start"
             ) from problem
     if last_end == size:
         return size, Head(count, hash)

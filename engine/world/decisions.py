@@ -4,13 +4,12 @@ import asyncio
 import base64
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine.world.audit import worker_paths
+from engine.world.logfiles import when, worker_paths
 
 READ_AT_MOST: Final = 64_000_000
 """Bytes that one search reads; it then answers what it found, and where to go on."""
@@ -62,18 +61,6 @@ class BadCursor(ValueError):
     """What was given is not the `next` of a search."""
 
 
-def when(record: Mapping[str, Any]) -> float:
-    """The time of a record, in seconds since 1970; 0 where it says none."""
-    at = record.get("at", 0.0)
-    if isinstance(at, str):
-        try:
-            found = datetime.fromisoformat(at)
-        except ValueError:
-            return 0.0
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
-    return float(at) if isinstance(at, int | float) else 0.0
-
-
 async def search(path: Path, wanted: Wanted, limit: int, after: str = "") -> Found:
     """Search the log at `path`, and those of its workers. Raises BadCursor."""
     ends = _ends(after) if after else None
@@ -122,7 +109,7 @@ class _Backwards:
         for start, data in self._lines:
             try:
                 record = _decode(data)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue  # a torn end, or damage that `policy audit verify` finds
             if isinstance(record, dict):
                 return _Line(when(record), start, data, record)

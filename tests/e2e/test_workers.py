@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.world.audit import worker_paths
+from engine.world.logfiles import worker_paths
 from engine.world.chain import Verified, verify
 from tests.support.openai_mock import Gate, OpenAIMock, Reply
 

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from engine.world import audit
-from engine.world.audit import AuditBroken, AuditLog, AuditTaken, content_key, open_free, worker_path, worker_paths
+from engine.world.audit import AuditBroken, AuditLog, AuditTaken, content_key, open_free
 from engine.world.chain import Broken, Verified, verify
+from engine.world.logfiles import worker_path, worker_paths
 
 pytestmark = pytest.mark.anyio
 
