@@ -66,9 +66,9 @@ async def handle(incoming: Incoming, rules: RuleSet, house: House) -> Reply:
     view = View(exchange, incoming.caller, now, house.shell_tools, house.world.estimates.tokens)
     passage = Passage(incoming, Judge(reading, view, house.world), house)
     reply = await _reply(passage)
-    if reply.chunks is None:
+    if reply.chunks is None and passage.judge.tape is not None:
         passage.judge.end_tape()  # a refusal has no end of its own; what flows ends with its last byte
-    return await remembering(passage, reply)
+    return await remembering(passage, reply) if codec.protocol is Protocol.OPENAI_RESPONSES else reply
 
 
 async def _reply(passage: Passage) -> Reply:
@@ -85,7 +85,7 @@ async def _reply(passage: Passage) -> Reply:
             stopped = await _governed(passage) if reading.governs_requests else None
         if stopped is not None:
             return stopped
-        plan = await _routed(passage)
+        plan = await _routed(passage) if passage.judge.has(Phase.ROUTE) else _by_model(passage)
         steered = reading.steers or passage.world.has_hidden_turns
         sent = await _with_hidden_turns(passage) if steered else passage.view.exchange
         if passage.incoming.counts:
@@ -217,8 +217,8 @@ async def _responded(passage: Passage, message: str) -> Reply:
 
 
 async def _routed(passage: Passage) -> Plan:
-    """The legs that will be tried. Raises NotServed."""
-    decision = await passage.judge.judge(Phase.ROUTE) if passage.judge.has(Phase.ROUTE) else None
+    """The legs that rules choose, or the model. Raises NotServed."""
+    decision = await passage.judge.judge(Phase.ROUTE)
     routes = passage.house.routes
     if decision is None or decision.route is None:
         return _by_model(passage)

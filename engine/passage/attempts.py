@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.codecs.base import BadAnswer, Codec, Problem
-from engine.codecs.translation.tongue import Native, Tongue
+from engine.codecs.translation.tongue import Tongue
 from engine.model.effects import Block, FailOver, Recovery, Respond, Retry, Surface, Wait
 from engine.model.exchange import Exchange, Protocol, Usage
 from engine.model.legs import Chances, Stage, reason, stages, unfit
@@ -70,8 +70,8 @@ class Attempts:
         self._thoughts: str | None = None
         self._thought_at = 0
         self._tries = 0
-        self.tongue: Tongue = Native(codec)
-        """In which the backend that answered was asked."""
+        self.tongue: Tongue
+        """In which the backend that answered was asked; there is none before."""
         self.passed_headers: Headers = []
         """Those of the answer's headers that are the client's too, and what was lost in translation."""
 
@@ -307,12 +307,13 @@ class Attempts:
 
     async def end(self, usage: Usage | None, about: Callable[[], Usage | None] = _unknown) -> None:
         """The attempt is over: its reservations are settled on what it used, or on `about` that where it did not say."""
-        current = self._current
+        current, self._current = self._current, None
         if current is not None:
             if not current.made:
                 self._world.health.ended(current.taken.backend, current.taken.model)
             self._world.estimates.learn(current.exchange, usage)
-        await self._settled(usage, about)
+        if self._judge.account.held:
+            await self._settled(current, usage, about)
 
     async def close(self, used: Usage | None = None) -> None:
         """Whatever happened, no connection and no reservation stays behind; what was used by then is counted."""
@@ -320,14 +321,13 @@ class Attempts:
         if current is not None:
             await current.response.aclose()
             self._world.health.left(current.taken.backend, current.taken.model)
-        await self._settled(used)
+        self._current = None
+        if self._judge.account.held:
+            await self._settled(current, used, _unknown)
 
-    async def _settled(self, usage: Usage | None, about: Callable[[], Usage | None] = _unknown) -> None:
+    async def _settled(self, current: Begun | None, usage: Usage | None, about: Callable[[], Usage | None]) -> None:
         """What nobody said is estimated where something is held for it; nothing is charged where nothing was asked."""
-        current, self._current = self._current, None
         account = self._judge.account
-        if not account.held:
-            return
         if current is not None and usage is None:
             count = self._judge.view.count
             usage = about() or account.unknown(count(current.exchange), current.exchange)

@@ -79,7 +79,7 @@ class Judge:
         """Of the attempt that was judged last."""
         self.quotas = Quotas()
         self.last_decision = view.exchange.id
-        self.tape = self._new_tape() if world.records(view.exchange.id) else None
+        self.tape = self._new_tape() if reading.is_recording else None
         self.cost: float | None = 0.0
         """US dollars of what was billed so far; None where a price is not known."""
         self._state_is_known = False

@@ -33,6 +33,7 @@ class Reading:
             if rules.table(phase, stage) is not None
         }
         self.phases = _main(self.wanted)
+        self.is_recording = False
         all_reads = {path for key in self.wanted for path in rules.reads(*key)}
         steps = [step for rule in rules.rules for step in rule.steps]
         self.reads_state = any(path[:2] in STATE for path in all_reads)
@@ -77,6 +78,7 @@ class Reading:
         if (Phase.REQUEST, Stage.ADMISSION) in self.wanted:
             plan.wanted[Phase.REQUEST, Stage.ADMISSION] = plan.wanted[Phase.REQUEST, Stage.MAIN]
         plan.phases = _main(plan.wanted)
+        plan.is_recording = True
         plan.records = plan.reads_answer = plan.reads_headers = plan.needs_session = plan.reads_state = True
         return plan
 

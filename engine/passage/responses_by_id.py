@@ -140,7 +140,7 @@ def _key(caller: str, id: str) -> store.Key:
 async def remembering(passage: Passage, reply: Reply) -> Reply:
     """The reply; before its client can go on from it, its id is known."""
     exchange = passage.view.exchange
-    if exchange.protocol is not Protocol.OPENAI_RESPONSES or reply.status != 200:
+    if reply.status != 200:
         return reply
     if exchange.wire.get("store") is False or passage.incoming.counts:
         return reply

@@ -76,8 +76,8 @@ class Usage:
         self._kept = kept
         self._rows: dict[tuple[str, Who], Used] = {}
         self._shadow: dict[tuple[str, str], int] = {}
-        self._today = ("", 0.0)
-        """The day, and when it is over."""
+        self._day = ""
+        self._day_is_over = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def asked(self, who: Who, status: int) -> None:
@@ -99,12 +99,12 @@ class Usage:
 
     def compared(self, rule: str, would: str, did: str) -> None:
         """A rule in shadow matched: the verdict that it would have given, and the one that was enforced."""
-        place = (self._day(), "/".join(quote(each, safe="") for each in (rule, would, did)))
+        place = (self._today(), "/".join(quote(each, safe="") for each in (rule, would, did)))
         if place in self._shadow or len(self._shadow) < MOST:
             self._shadow[place] = self._shadow.get(place, 0) + 1
 
     def _row(self, who: Who) -> Used:
-        day = self._day()
+        day = self._day if self._clock() < self._day_is_over else self._today()
         row = self._rows.get((day, who))
         if row is None:
             if len(self._rows) >= MOST:
@@ -112,14 +112,11 @@ class Usage:
             row = self._rows.setdefault((day, who), Used())
         return row
 
-    def _day(self) -> str:
-        now = self._clock()
-        day, over = self._today
-        if now >= over:
-            today = datetime.fromtimestamp(now, UTC).date()
-            midnight = datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
-            self._today = day, _ = today.isoformat(), midnight.timestamp()
-        return day
+    def _today(self) -> str:
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        midnight = datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
+        self._day, self._day_is_over = today.isoformat(), midnight.timestamp()
+        return self._day
 
     # -- to the store --
 
