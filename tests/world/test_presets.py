@@ -11,7 +11,7 @@ from engine.model.exchange import Exchange
 from engine.settings import load_settings
 from engine.settings.presets import presets
 from engine.world.backends import MAIN, Backend
-from engine.world.http.base import Request
+from engine.world.http.base import Headers, Request
 
 BEARER: Final = (b"authorization", b"Bearer k")
 ASKED: Final = {
@@ -45,14 +45,22 @@ ASKED: Final = {
 KEYS: Final = {"anthropic": (b"x-api-key", b"k"), "gemini": (b"x-goog-api-key", b"k"), "azure": (b"api-key", b"k")}
 
 
+class _Answered:
+    status = 200
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+
+
 class _Seen:
     """A client that remembers what it was to send, and finds nobody."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    async def send(self, request: Request, _timeouts: Any) -> Any:
+    async def send(self, request: Request, _timeouts: Any) -> _Answered:
         self.requests.append(request)
+        return _Answered()
 
     async def aclose(self) -> None:
         pass
