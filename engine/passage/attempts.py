@@ -80,10 +80,8 @@ class Attempts:
         """Whether a leg of the plan is asked in another protocol than the client's."""
         backends = self._world.backends.by_name
         protocol = self._codec.protocol
-        return any(
-            backend is not None and not backend.speaks(protocol)
-            for backend in (backends.get(leg.backend) for leg in self._plan.leaves)
-        )
+        asked = [backends[leg.backend] for leg in self._plan.leaves if leg.backend in backends]
+        return any(not backend.speaks(protocol) for backend in asked)
 
     async def begin(self, exchange: Exchange) -> Response:
         """The response of the first leg that begins to answer. Raises Failure with the last leg's reason."""

@@ -40,7 +40,7 @@ def _writer(passage: Passage) -> StreamWriter:
 async def streamed_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> Reply:
     """The reply begins with the first event, or after `commit_after`; before that a failure has a real status."""
     stream = _stream(passage, sent, attempts)
-    first = asyncio.ensure_future(anext(stream, b""))
+    first = asyncio.create_task(_first_of(stream))
     try:
         done, _ = await asyncio.wait({first}, timeout=passage.world.settings.stream.commit_after)
     except asyncio.CancelledError:
@@ -53,6 +53,10 @@ async def streamed_answer(passage: Passage, sent: Exchange, attempts: Attempts) 
     else:
         headers, chunks = passage.headers(kind), _late(passage, first, stream)
     return Reply(200, headers, chunks=chunks, failing=lambda problem: _writer(passage).error(problem))
+
+
+async def _first_of(stream: AsyncIterator[bytes]) -> bytes:
+    return await anext(stream, b"")
 
 
 async def _late(passage: Passage, first: asyncio.Future[bytes], stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -82,7 +86,10 @@ async def _waiting(passage: Passage, task: asyncio.Future[Any], writer: StreamWr
 
 
 async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncIterator[bytes]:
-    """The bytes that the client gets. Raises Failure as long as none went out; after that it says what failed."""
+    """The bytes that the client gets, or why there are none: raised as long as none went out, else said in the stream.
+
+    Raises Failure.
+    """
     exchange = passage.view.exchange
     translates = attempts.may_translate
     asks_usage = translates or passage.reading.meters_tokens or passage.reading.reads_usage
@@ -95,10 +102,14 @@ async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> Async
             source = _governed_stream(passage, sent, attempts, writer, strip_usage=asks_usage)
         else:
             source = _raw(passage, sent, attempts)
-        async with contextlib.aclosing(source):
-            async for data in source:
-                passage.began = passage.began or bool(data)
-                yield data
+        try:
+            async with contextlib.aclosing(source):
+                async for data in source:
+                    if data:
+                        passage.began = True
+                    yield data
+        except TransportError as error:
+            raise attempts.broken(error) from error
     except Failure as failure:
         passage.ended = "error"
         if not passage.began:
@@ -121,10 +132,10 @@ async def _raw(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncGen
     events = streams_events(passage.codec, passage.view.exchange)
     unread = passage.unread = Unread(passage.codec)
     rest = b""
-    async for data in _bytes_of(response, attempts):
+    async for data in response.chunks():
         # Half an event is no use to a client; and where the upstream breaks, nothing could follow it.
         whole, rest = whole_events(rest + data if rest else data) if events else (data, b"")
-        if events and not passage.began and (failed := failure_at_once(passage.codec, whole)) is not None:
+        if not passage.began and events and (failed := failure_at_once(passage.codec, whole)) is not None:
             raise _failed_at_once(*failed)
         if whole:
             unread.add(whole)
@@ -160,7 +171,7 @@ async def _governed_stream(
                     writer.next_attempt()
             governor = passage.governor(choices_of(passage.view.exchange))
             ended: list[tuple[Frame | None, Sequence[Chunk]]] = []
-            source = _bytes_of(response, attempts)
+            source = response.chunks()
             listener = attempts.tongue.listener()
             if passes and attempts.tongue.native and not passage.turns:
                 passing, unread = Passing(passage.codec), Unread(passage.codec)
@@ -239,15 +250,6 @@ async def _governed_stream(
     finally:
         if task is not None:
             task.cancel()
-
-
-async def _bytes_of(response: Response, attempts: Attempts) -> AsyncIterator[bytes]:
-    """The upstream's bytes. Raises Failure where they break off."""
-    try:
-        async for data in response.chunks():
-            yield data
-    except TransportError as error:
-        raise attempts.broken(error) from error
 
 
 async def _frames(listener: Listener, source: AsyncIterator[bytes], attempts: Attempts) -> AsyncIterator[Said]:
