@@ -12,6 +12,7 @@ import msgspec
 
 from engine.language.errors import ConditionError, Refusal, unknown
 from engine.language.globs import any_glob_matcher, glob_matcher
+from engine.language.json_schema import fits
 from engine.language.patterns import PatternError, compile_pattern
 from engine.language.places import in_networks, network, within, within_any
 from engine.language.scope import Env, Site
@@ -256,6 +257,29 @@ def json(text: str) -> Any:
         return msgspec.json.decode(utf8(text))
     except (msgspec.MsgspecError, RecursionError):
         return None
+
+
+@EXTENSIONS.function(Param("text", STRING), Param("format", ANYTHING), returns=BOOLEAN, costs=True)
+def fits_format(text: str, format: Any) -> bool:
+    """Whether a text is what a request asked for: JSON, and JSON of its schema where the format has one.
+
+    The format is a `response_format`, or what another protocol has for it; where it asks for no JSON, any text fits.
+    Example: `fits_format(response.text, request.params.response_format)`.
+    """
+    match format:
+        case {"type": "json_object"}:
+            schema: Any = True
+        case {"type": "json_schema", "json_schema": {"schema": schema}} | {"type": "json_schema", "schema": schema}:
+            pass
+        case {"type": "json_schema"}:
+            schema = True
+        case _:
+            return True
+    try:
+        value = msgspec.json.decode(utf8(text))
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return fits(value, schema)
 
 
 @EXTENSIONS.function(Param("value", ANYTHING), returns=STRING, sees_env=True)

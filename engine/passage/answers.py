@@ -82,6 +82,24 @@ def with_said(parts: tuple[Part, ...], kind: str, text: str) -> tuple[Part, ...]
     return tuple(kept_parts)
 
 
+def says(chunk: Chunk) -> bool:
+    """Whether it is text of the first choice's answer."""
+    return isinstance(chunk, TextDelta) and chunk.choice == 0 and chunk.channel == "answer"
+
+
+def with_text(chunks: Sequence[Chunk], text: str) -> list[Chunk]:
+    """The chunks with another text of the first choice: it stands where the first of it stood."""
+    changed: list[Chunk] = []
+    for chunk in chunks:
+        if says(chunk):
+            if text:
+                changed.append(TextDelta(0, "answer", text))
+            text = ""
+        else:
+            changed.append(chunk)
+    return changed
+
+
 def replaced_by(answer: Answer, message: str) -> Answer:
     """The answer with nothing in it but a message, ended as a normal one."""
     choices = tuple(

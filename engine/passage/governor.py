@@ -257,7 +257,7 @@ class Governor:
 
     def _went(self, chunk: TextDelta, flow: _Flow, text: str, came: str | None = None) -> TextDelta:
         """The chunk that says `text`, noted as sent; the chunk itself where that is what came."""
-        shown = self._restored(text) if self._restores else text
+        shown = self.restored(text) if self._restores else text
         if self._lead and chunk.channel == "answer":
             shown, self._lead = self._lead + shown, ""
         flow.said.append(text)
@@ -294,7 +294,7 @@ class Governor:
                     plain = changed[sent : len(changed) - (len(window) - settled)]
         return plain
 
-    def _restored(self, text: str) -> str:
+    def restored(self, text: str) -> str:
         concealed = self._judge.concealed
         return PLACEHOLDERS.sub(
             text,

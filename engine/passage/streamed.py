@@ -22,6 +22,7 @@ from engine.model.exchange import (
     TextDelta,
     UsageReported,
 )
+from engine.passage.answers import says, with_text
 from engine.passage.attempts import Attempts, Failure
 from engine.passage.governor import Governor
 from engine.passage.passage import Passage, choices_of, refused_late
@@ -30,6 +31,7 @@ from engine.passage.replies import Reply, stream_kind
 from engine.passage.unread import Unread
 from engine.world.http.base import Response, TransportError
 
+_Heard = tuple[Frame | None, Sequence[Chunk]]
 _CALL: Final = (CallOpened, CallDelta)
 
 
@@ -155,6 +157,7 @@ async def _governed_stream(
     keep_alive = passage.world.settings.stream.keep_alive
     passes = passage.reading.reads_calls_alone and streams_events(passage.codec, passage.view.exchange)
     delayed: list[bytes] = []
+    waiting: list[_Heard] = []
     task: asyncio.Future[Response] | None = None
     spoke = clock()
     try:
@@ -198,13 +201,12 @@ async def _governed_stream(
                         raise _failed_at_once(governor.failed, frame)
                     if ended or (governor.refusal is None and _ends(governor, passed)):
                         ended.append((frame, passed))
+                    elif passage.reading.delays_all and governor.failed is None:
+                        waiting.append((frame, passed))
                     elif piece := _written(writer, passed, frame):
                         pieces.append(piece)
                     if governor.cut or governor.failed is not None:
                         break
-                if passage.reading.delays_all and governor.failed is None:
-                    delayed += pieces
-                    pieces = []
                 if pieces:
                     spoke = clock()
                     yield b"".join(pieces)
@@ -230,6 +232,8 @@ async def _governed_stream(
             if governor.refusal is None:
                 break
             sent = passage.asked_again(sent, governor, listener.thoughts)
+            delayed += [_written(writer, chunks, frame) for frame, chunks in waiting]
+            waiting = []
             if not passage.turns:
                 # Nothing of the answer went out: the next one has a beginning of its own.
                 delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
@@ -238,18 +242,37 @@ async def _governed_stream(
         closing.append(Closed())
         if message is not None:
             # Nothing of the answer went out: this is another one, with a beginning of its own.
-            delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
+            delayed, waiting, writer = [], [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
             numbers = range(choices_of(passage.view.exchange))
             instead = [each for number in numbers for each in (TextDelta(number, "answer", message), _stop(number))]
             ended = [(None, [*instead, *closing])]
         elif governor.cut:
             ended.append((None, closing))
+        if passage.rewritten is not None:
+            # The last answer carries all that is said; what stood in front of it is part of that text.
+            delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
+            waiting = _with_text([*waiting, *ended], passage.rewritten)
+            ended = []
         await passage.remembered(governor)
-        ending = [_written(writer, _adjusted(passage, chunks), frame) for frame, chunks in ended]
+        ending = [_written(writer, _adjusted(passage, chunks), frame) for frame, chunks in (*waiting, *ended)]
         yield b"".join((*delayed, *ending))
     finally:
         if task is not None:
             task.cancel()
+
+
+def _with_text(frames: Sequence[_Heard], text: str) -> list[_Heard]:
+    """The frames with another text of the answer, in the first of those that said some of it."""
+    changed: list[_Heard] = []
+    for frame, chunks in frames:
+        said = with_text(chunks, text)
+        if said != list(chunks):
+            changed.append((frame, said))
+        else:
+            changed.append((frame, chunks))
+        if any(says(chunk) for chunk in chunks):
+            text = ""
+    return changed
 
 
 async def _frames(listener: Listener, source: AsyncIterator[bytes], attempts: Attempts) -> AsyncIterator[Said]:

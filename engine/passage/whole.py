@@ -68,6 +68,9 @@ async def whole_answer(passage: Passage, sent: Exchange, attempts: Attempts) -> 
     finally:
         await attempts.close()
     answer = _with_earlier_words(passage, rebuilt(answer, before, after), native=attempts.tongue.native)
+    if passage.rewritten is not None:
+        first = replace(answer.choices[0], parts=with_said(answer.choices[0].parts, "text", passage.rewritten))
+        answer = replace(answer, choices=(first, *answer.choices[1:]), body=None)
     if message is not None:
         answer = replaced_by(answer, message)
     await passage.remembered(governor)

@@ -260,10 +260,11 @@ class FileLinker:
             self.names.wrong(419, "'delay' belongs to phase response", (*path, "delay"))
         if rule.window is not None and rule.phase is not Phase.TEXT:
             self.names.wrong(419, "'window' belongs to phase text", (*path, "window"))
-        if rule.phase is Phase.RESPONSE and Kind.VERDICT in kinds and rule.delay != "all":
+        if rule.phase is Phase.RESPONSE and kinds & {Kind.VERDICT, Kind.TRANSFORM} and rule.delay != "all":
             help = "say `delay: all`: the whole answer waits until it is judged"
+            what = "verdict" if Kind.VERDICT in kinds else "change"
             self.names.wrong(
-                422, "a verdict in phase response comes too late for an answer that was sent", (*path, "id"), help
+                422, f"a {what} in phase response comes too late for an answer that was sent", (*path, "id"), help
             )
         if rule.phase is Phase.REQUEST and Kind.METER in kinds and kinds & {Kind.PROTECT, Kind.TRANSFORM, Kind.VERDICT}:
             help = "a rate limit is taken before everything else, on the request as it came: write a rule of its own"

@@ -50,6 +50,16 @@ NAMES = Names(
         ('intersects(`["a", 1]`, `[1.0]`)', True),
         ("intersects(set('shells'), `[\"bash\"]`)", True),
         ("intersects(none, `[1]`)", False),
+        # formats
+        ("fits_format('No.', none)", True),
+        ('fits_format(\'No.\', `{"type": "text"}`)', True),
+        ('fits_format(\'No.\', `{"type": "json_object"}`)', False),
+        ('fits_format(\'{}\', `{"type": "json_object"}`)', True),
+        ('fits_format(\'{}\', `{"type": "json_schema", "schema": {"type": "object"}}`)', True),
+        ('fits_format(\'[]\', `{"type": "json_schema", "schema": {"type": "object"}}`)', False),
+        ('fits_format(\'1\', `{"type": "json_schema", "json_schema": {"schema": {"enum": [1]}}}`)', True),
+        ('fits_format(\'2\', `{"type": "json_schema", "json_schema": {"schema": {"enum": [1]}}}`)', False),
+        ('fits_format(\'{\', `{"type": "json_schema", "json_schema": {"name": "a"}}`)', False),
         # text
         ("lower('ÀB')", "àb"),
         ("upper('àb')", "ÀB"),
