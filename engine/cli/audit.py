@@ -293,10 +293,12 @@ def _print_proofs(
     width = max(len(each.chain.name) for each in proofs)
     for each in proofs:
         state = ("ok    ", "green") if each.fault is None else ("broken", "bold red")
-        size = f"{plural(each.records, 'record')} in {plural(each.files, 'file')}"
+        records = f"{each.records:,} record{'' if each.records == 1 else 's'}"
+        shown = records if each.first == 1 else f"records {each.first:,} to {each.head.count:,}"
+        size = f"{shown} in {plural(each.files, 'file')}"
         if each.fault is not None:
-            size = f"{plural(each.records, 'record')} before that"
-        signed = f", signed up to {each.signed}" if each.signed else ", not signed"
+            size = f"{records} before that"
+        signed = f", signed up to {each.signed:,}" if each.signed else ", not signed"
         out.print(Text.assemble((each.chain.name.ljust(width), "bold"), "  ", state, "  ", size, (signed, "dim")))
         if not each.signed and each.fault is None and each.records:
             out.print(Text(f"  head {each.head.count}:{each.head.hash}", "dim"))

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import heapq
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -68,7 +69,7 @@ async def search(path: Path, wanted: Wanted, limit: int, after: str = "") -> Fou
 
 
 def _search(path: Path, wanted: Wanted, limit: int, ends: Mapping[str, int] | None) -> Found:
-    logs = [_Backwards(each, None if ends is None else ends.get(each.name, 0)) for each in worker_paths(path)]
+    logs = [_Backwards(each, ends) for each in worker_paths(path)]
     heap = [(-line.at, number, line) for number, log in enumerate(logs) if (line := log.read()) is not None]
     heapq.heapify(heap)
     needles, found, read = wanted.needles, list[dict[str, Any]](), 0
@@ -85,7 +86,7 @@ def _search(path: Path, wanted: Wanted, limit: int, ends: Mapping[str, int] | No
             heapq.heappop(heap)
         else:
             heapq.heapreplace(heap, (-further.at, number, further))
-    return Found(found, _cursor({log.path.name: log.end for log in logs}) if heap else "")
+    return Found(found, _cursor({log.name: log.end for log in logs}) if heap else "")
 
 
 class _Line(NamedTuple):
@@ -98,10 +99,11 @@ class _Line(NamedTuple):
 class _Backwards:
     """A file's lines from the end. `end` is where the part that was not handed out ends."""
 
-    def __init__(self, path: Path, end: int | None) -> None:
-        self.path = path
+    def __init__(self, path: Path, ends: Mapping[str, int] | None) -> None:
         self._file = path.open("rb")
+        self.name = str(os.fstat(self._file.fileno()).st_ino)  # which a file keeps when the log is rotated
         size = self._file.seek(0, 2)
+        end = None if ends is None else ends.get(self.name, 0)
         self.end = size if end is None else max(0, min(end, size))
         self._lines = self._backwards()
 

@@ -219,3 +219,12 @@ def test_rotated_files_are_read_too(folder: Path, run: Run) -> None:
     shutil.copy(path, "kept")
     rotated_path(path, 1).unlink()
     assert run("audit", "verify").code == 1
+
+
+def test_a_log_that_forgets_says_which_records_are_left(folder: Path, run: Run) -> None:
+    written(Path("var/audit.jsonl"), *range(9), rotation=Rotation(size=1500, keep=1))
+    ran = run("audit", "verify")
+    assert ran.code == 0
+    first, last = ran.out.split("records ")[1].split(" in ")[0].split(" to ")
+    assert 1 < int(first) < int(last)
+    assert f"signed up to {last}" in ran.out
