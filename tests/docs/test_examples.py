@@ -26,7 +26,8 @@ OF_THE_SURROUNDINGS = {"W417", "N425", "N426"}
 
 def said(phase: Phase, body: str) -> list[str]:
     window = "    window: 500\n" if phase is Phase.TEXT and "when:" in body else ""
-    text = f"{POLICY}rules:\n  - id: r\n    phase: {phase.value}\n{window}{body}"
+    delay = "    delay: all\n" if phase is Phase.RESPONSE and "actions:" in body else ""
+    text = f"{POLICY}rules:\n  - id: r\n    phase: {phase.value}\n{window}{delay}{body}"
     found = examine(PolicySet(sources=(PolicySource("p.yaml", text),)), TODAY).diagnostics
     return [f"{each.code} {each.message}" for each in found if each.code not in OF_THE_SURROUNDINGS]
 
