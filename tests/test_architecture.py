@@ -142,7 +142,6 @@ def test_every_room_of_the_engine_stands_in_the_table_of_layers() -> None:
     assert {room(name) for name in MODULES} == set(ROOMS)
 
 
-
 def test_the_table_allows_only_what_lies_below() -> None:
     """Siblings do not import each other; only the files of the story do, as their rows say."""
     wrong = [

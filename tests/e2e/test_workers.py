@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.world.logfiles import worker_paths
 from engine.world.chain import Verified, verify
+from engine.world.logfiles import worker_paths
 from tests.support.openai_mock import Gate, OpenAIMock, Reply
 
 from .talk import asking

@@ -74,7 +74,12 @@ def counted_by_the_client(subject: Subject) -> Iterator[Diagnostic]:
               - budget: {key: caller.id, limit: 5, window: day}
     """
     for _, name, written, path in subject.steps():
-        if name in _COUNTED and isinstance(written, dict) and "key" in written and _only_claimed(subject, (*path, "key")):
+        if (
+            name in _COUNTED
+            and isinstance(written, dict)
+            and "key" in written
+            and _only_claimed(subject, (*path, "key"))
+        ):
             help = "count by caller.id, caller.team or caller.key, which the proxy has checked"
             yield subject.warn(467, "any client can say what gives it another account", (*path, "key"), help)
 
