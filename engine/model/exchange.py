@@ -138,7 +138,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     `params` are the settings of generation under their canonical names (`max_tokens`, `temperature`, `top_p`, `stop`,
     `tool_choice`, `response_format`, `reasoning_effort`, ...); fields without one keep the name that they have on the
     wire. `added_headers` are what rules add to the upstream request. `received` is when the request came, in seconds
-    since 1970: the time on answers that are made here.
+    since 1970: the time on answers that are made here. `counted` is an estimate of the input in tokens, filled in where
+    a stream's beginning must say one before the provider does.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     added_headers: Mapping[str, str] = NOTHING
     query: str = ""
     received: int = 0
+    counted: int = 0
     body: bytes | None = None
     wire: Any = None
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.codecs.base import BadAnswer, Problem, StreamWriter, streams_events
 from engine.codecs.beginning import failure_at_once
@@ -87,6 +88,12 @@ async def _waiting(passage: Passage, task: asyncio.Future[Any], writer: StreamWr
         await asyncio.wait({task}, timeout=passage.world.settings.stream.keep_alive)
 
 
+def _counted(passage: Passage) -> Exchange:
+    """The exchange with an estimate of its tokens: a beginning of our own says what the provider's would."""
+    exchange = passage.view.exchange
+    return replace(exchange, counted=passage.view.count(exchange))
+
+
 async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> AsyncIterator[bytes]:
     """The bytes that the client gets, or why there are none: raised as long as none went out, else said in the stream.
 
@@ -98,7 +105,8 @@ async def _stream(passage: Passage, sent: Exchange, attempts: Attempts) -> Async
     if asks_usage:
         asked = passage.codec.ask_for_usage(sent)
         asks_usage, sent = asked is not sent, asked
-    writer = passage.codec.writer(exchange, strip_usage=asks_usage)
+    told = _counted(passage) if translates else exchange
+    writer = passage.codec.writer(told, strip_usage=asks_usage)
     try:
         if translates or passage.reads():
             source = _governed_stream(passage, sent, attempts, writer, strip_usage=asks_usage)
@@ -236,13 +244,13 @@ async def _governed_stream(
             waiting = []
             if not passage.turns:
                 # Nothing of the answer went out: the next one has a beginning of its own.
-                delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
+                delayed, writer = [], passage.codec.writer(_counted(passage), strip_usage=strip_usage)
         shows_usage = used is not None and passage.codec.ask_for_usage(passage.view.exchange) is passage.view.exchange
         closing: list[Chunk] = [UsageReported(used)] if used is not None and shows_usage else []
         closing.append(Closed())
         if message is not None:
             # Nothing of the answer went out: this is another one, with a beginning of its own.
-            delayed, waiting, writer = [], [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
+            delayed, waiting, writer = [], [], passage.codec.writer(_counted(passage), strip_usage=strip_usage)
             numbers = range(choices_of(passage.view.exchange))
             instead = [each for number in numbers for each in (TextDelta(number, "answer", message), _stop(number))]
             ended = [(None, [*instead, *closing])]
@@ -250,7 +258,7 @@ async def _governed_stream(
             ended.append((None, closing))
         if passage.rewritten is not None:
             # The last answer carries all that is said; what stood in front of it is part of that text.
-            delayed, writer = [], passage.codec.writer(passage.view.exchange, strip_usage=strip_usage)
+            delayed, writer = [], passage.codec.writer(_counted(passage), strip_usage=strip_usage)
             waiting = _with_text([*waiting, *ended], passage.rewritten)
             ended = []
         await passage.remembered(governor)

@@ -465,6 +465,24 @@ def test_calls_that_interleave_are_told_one_after_the_other(serve: Serve, provid
     assert answer.stop_reason == "tool_use"
 
 
+def test_the_beginning_of_a_message_says_about_what_was_read_and_its_end_exactly(
+    serve: Serve, provider: OpenAIMock
+) -> None:
+    lexgate = serve()
+    provider.script(Reply(text="Yes.", usage=(900, 4, 0, 0)))
+    body = {
+        "model": "gpt-4o",
+        "max_tokens": 99,
+        "stream": True,
+        "messages": [{"role": "user", "content": "word " * 900}],
+    }
+    raw = lexgate.post(body, path="/v1/messages", headers={"anthropic-version": "2023-06-01"})
+    begun = next(each for each in raw.frames if each["type"] == "message_start")["message"]["usage"]
+    ended = next(each for each in raw.frames if each["type"] == "message_delta")["usage"]
+    assert 600 < begun["input_tokens"] < 2400
+    assert (ended["input_tokens"], ended["output_tokens"]) == (900, 4)
+
+
 def _piece(index: int, id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 

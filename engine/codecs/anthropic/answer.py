@@ -118,5 +118,5 @@ def envelope(exchange: Exchange) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": {"input_tokens": 0, "output_tokens": 0},
+        "usage": {"input_tokens": exchange.counted, "output_tokens": 0},
     }
