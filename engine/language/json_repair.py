@@ -18,6 +18,9 @@ _BROKEN: Final = re.compile(r"[.eE][+-]?\s*\Z")
 _WORD: Final = re.compile(r"[A-Za-z_$][\w$-]*")
 _PLAIN: Final = re.compile(r"""[^"'\\\x00-\x1f]+""")
 _HEX: Final = re.compile(r"[0-9a-fA-F]{4}")
+_PAIR: Final = re.compile(r"[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_HALF: Final = re.compile(r"[dD][89a-fA-F][0-9a-fA-F]{2}")
+_CUT: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _WORDS: Final = {"true": "true", "false": "false", "null": "null", "True": "true", "False": "false", "None": "null"}
 _CLOSES: Final = {"{": "}", "[": "]"}
 _ENDS: Final = {'"': '"', "'": "'", "“": "”"}
@@ -176,6 +179,13 @@ class _Reader:
         self.at += 1
         if letter and letter in '"\\/bfnrt':
             self.out.append("\\" + letter)
+        elif letter == "u" and (pair := _PAIR.match(self.text, self.at)):
+            self.out.append("\\u" + pair[0])
+            self.at = pair.end()
+        elif letter == "u" and _HALF.match(self.text, self.at):  # half of a character, the other was cut off
+            self.out.append("\\ufffd")
+            cut = _CUT.match(self.text, self.at + 4)
+            self.at = cut.end() if cut is not None else self.at + 4
         elif letter == "u" and _HEX.match(self.text, self.at):
             self.out.append("\\u")
         elif letter == "'":
@@ -190,6 +200,10 @@ class _Reader:
             self.out.append(number[0])
             broken = _BROKEN.match(self.text, self.at)
             self.at = broken.end() if broken is not None else self.at
+            return
+        if self.text[self.at :] == "-":  # the text was cut off before the first digit
+            self.at += 1
+            self.out.append("0")
             return
         word = _WORD.match(self.text, self.at)
         if word is None:

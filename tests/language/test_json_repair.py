@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.language.json_repair import repaired
@@ -78,6 +78,8 @@ def test_valid_json_stays_as_it_is_written(value: object) -> None:
 
 
 @given(VALUES.filter(lambda value: isinstance(value, dict | list)), st.integers(0, 400))
+@example([False, -1], 9)
+@example(["𐀀"], 11)
 def test_wherever_it_is_cut_off_it_becomes_valid(value: object, end: int) -> None:
     text = json.dumps(value)[: max(1, end)]
     made = repaired(text)
