@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from engine.codecs.json_text import encode_json
+from engine.model.effects import Op, Path, written
 from engine.model.exchange import Part, ToolCall
 
 PartKind = Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
-Path = tuple[str | int, ...]
 
 _KINDS: Final[Mapping[str, PartKind]] = {
     "text": "text",
@@ -29,8 +29,6 @@ _TEXT_FIELDS: Final[Mapping[str, str]] = {"text": "text", "reasoning": "thinking
 ALTERED: Final = "lexgate-altered"
 """The signature of thinking that went out otherwise than the model thought it. The provider would refuse it, and a client
 re-sends what it got: blocks with this signature are taken out of its next request."""
-
-_GONE: Final = object()
 
 
 class Inside(msgspec.Struct, frozen=True):
@@ -209,12 +207,11 @@ def _rewritten(block: Any, parts: Sequence[Part]) -> Any:
     for path, kind, text in reversed(list(_places(block))):
         part = kept.get(path)
         if part is None or (kind == "text" and text and not part.text):
-            block = _put(block, path, _GONE)
+            block = written(block, path, Op("remove", path))
         elif part.text != text:
             inner = _at(block, path)
-            block = _put(
-                block, path, {**inner, _TEXT_FIELDS[kind]: part.text} if isinstance(inner, dict) else part.text
-            )
+            said = {**inner, _TEXT_FIELDS[kind]: part.text} if isinstance(inner, dict) else part.text
+            block = written(block, path, Op("replace", path, said))
     content = _at(block, ("content",)) if block.get("type") == "search_result" else _at(block, ("source",))
     if isinstance(content, dict):
         content = content.get("data") or content.get("content") or (content.get("type") not in ("text", "content"))
@@ -225,18 +222,6 @@ def _at(value: Any, path: Path) -> Any:
     for step in path:
         value = value.get(step) if isinstance(value, dict) else value[step]
     return value
-
-
-def _put(value: Any, path: Path, new: Any) -> Any:
-    step, *rest = path
-    copy: Any = dict(value) if isinstance(value, dict) else list(value)
-    if rest:
-        copy[step] = _put(copy[step], tuple(rest), new)
-    elif new is _GONE:
-        del copy[step]
-    else:
-        copy[step] = new
-    return copy
 
 
 def encode_call(call: ToolCall) -> dict[str, Any]:

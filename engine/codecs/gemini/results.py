@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.model.effects import Op, Path, written
 from engine.model.exchange import Message, Part
 
 from .fields import get, inner, objects, spelled, text_of
 from .parts import is_made, kind_of_media
-
-Path = tuple[str | int, ...]
 
 OUTPUT: Final = "output"
 ERROR: Final = "error"
@@ -77,7 +76,7 @@ def _rewritten(said: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]
     for path, value in _leaves(said.get("response"), ("response",)):
         text = kept[path].text if path in kept else ""
         if text != (value if isinstance(value, str) else str(value)):
-            changed = _put(changed, path, text)
+            changed = written(changed, path, Op("replace", path, text))
     if isinstance(said.get("parts"), list):
         media = [item for place, item in enumerate(said["parts"]) if ("parts", place) in kept]
         changed["parts"] = media
@@ -89,13 +88,6 @@ def _rewritten(said: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]
         changed["response"] = {**response, OUTPUT: added} if isinstance(response, dict) else {OUTPUT: added}
     result: dict[str, Any] = changed
     return result
-
-
-def _put(value: Any, path: Path, new: Any) -> Any:
-    step, *rest = path
-    copy: Any = dict(value) if isinstance(value, dict) else list(value)
-    copy[step] = _put(copy[step], tuple(rest), new) if rest else new
-    return copy
 
 
 def call_of(wire: Mapping[str, Any], calls: list[tuple[str, str]]) -> str:

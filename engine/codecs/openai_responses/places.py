@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from engine.model.effects import Op, Path, written
 from engine.model.exchange import Part
 
 PartKind = Literal["text", "reasoning", "refusal", "image", "audio", "file", "opaque"]
-Path = tuple[str | int, ...]
 
 _KINDS: Final[Mapping[str, PartKind]] = {
     "input_text": "text",
@@ -35,8 +35,6 @@ such items are taken out of its next request, because no provider can decrypt th
 
 OWN: Final = "_lexgate_"
 """Stands in the id of every item that was made here: no provider knows it, so it is not sent to one."""
-
-_GONE: Final = object()
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -114,52 +112,40 @@ def said_in(item: Mapping[str, Any], parts: Sequence[Part]) -> Any:
     if list(parts) == parts_of(item):
         return item
     kept = {part.wire.path: part for part in parts}
-    written: Any = item
+    changed: Any = item
     altered = False
     # From the last place to the first, so that taking one away moves no other.
     for path, kind, text in reversed(list(_places(item))):
         part = kept.get(path)
         if part is None or (text and not part.text):
-            written = _put(written, path, _GONE)
+            changed = written(changed, path, Op("remove", path))
             altered = True
         elif part.text != text:
-            written = _put(written, path, _with_text(_at(written, path), kind, part.text))
+            changed = written(changed, path, Op("replace", path, _with_text(_at(changed, path), kind, part.text)))
             altered = True
     type_ = type_of(item)
     if type_ == "reasoning":
-        return {**written, "encrypted_content": ALTERED} if altered else item
+        return {**changed, "encrypted_content": ALTERED} if altered else item
     if type_.endswith("_output"):
         # A call must have its output, be it empty.
-        return written if "output" in written else {**written, "output": ""}
+        return changed if "output" in changed else {**changed, "output": ""}
     if type_ == "message":
-        return written if written.get("content") else None
-    return written
+        return changed if changed.get("content") else None
+    return changed
 
 
 def _with_text(value: Any, kind: PartKind, text: str) -> Any:
     if not isinstance(value, dict):
         return text
-    written = {**value, "refusal" if kind == "refusal" else "text": text}
+    said = {**value, "refusal" if kind == "refusal" else "text": text}
     # They point into the text that was there, and spell it.
     for field in ("annotations", "logprobs"):
-        if written.get(field):
-            written[field] = []
-    return written
+        if said.get(field):
+            said[field] = []
+    return said
 
 
 def _at(value: Any, path: Path) -> Any:
     for step in path:
         value = value[step]
     return value
-
-
-def _put(value: Any, path: Path, new: Any) -> Any:
-    step, *rest = path
-    copy: Any = dict(value) if isinstance(value, dict) else list(value)
-    if rest:
-        copy[step] = _put(copy[step], tuple(rest), new)
-    elif new is _GONE:
-        del copy[step]
-    else:
-        copy[step] = new
-    return copy
