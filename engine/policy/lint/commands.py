@@ -6,7 +6,7 @@ from engine.diagnostics import Diagnostic, suggestion, warning
 from engine.language.globs import any_glob_matcher, is_glob
 from engine.model.phases import Phase
 from engine.policy.names import Path, listed
-from engine.policy.spec import CommandsSpec, SetReference, Values
+from engine.policy.spec import CommandsSpec
 
 from .subject import Subject
 
@@ -35,7 +35,7 @@ def unanswered_commands(subject: Subject) -> Iterator[Diagnostic]:
     rules = [rule.match for rule in subject.spec.rules if rule.phase is Phase.COMMAND]
     if any(match is None or match.command is None for match in rules):
         return  # a rule for every command
-    wanted = [name for match in rules if match is not None for name in _names(match.command, subject)]
+    wanted = [name for match in rules if match is not None for name in subject.listed(match.command)]
     answered = any_glob_matcher(wanted)
     for name in declared.define:
         if not answered(name):
@@ -70,7 +70,7 @@ def undeclared_commands(subject: Subject) -> Iterator[Diagnostic]:
     for index, rule in enumerate(subject.spec.rules):
         if rule.phase is not Phase.COMMAND or rule.match is None:
             continue
-        for name in _names(rule.match.command, subject):
+        for name in subject.listed(rule.match.command):
             if is_glob(name) or name.lower() in declared.define:
                 continue
             path: Path = ("rules", index, "match", "command")
@@ -82,15 +82,3 @@ def undeclared_commands(subject: Subject) -> Iterator[Diagnostic]:
 
 def _aliases(declared: CommandsSpec) -> dict[str, str]:
     return {alias: name for name, each in declared.define.items() for alias in each.aliases}
-
-
-def _names(values: Values | None, subject: Subject) -> tuple[str, ...]:
-    match values:
-        case None:
-            return ()
-        case str():
-            return (values,)
-        case SetReference(set=name):
-            return tuple(subject.spec.sets.get(name, ()))
-        case _:
-            return tuple(values)
